@@ -1,0 +1,115 @@
+"""The command line: `gantrol COMMAND …`.
+
+Each command is a module with a frozen dataclass of options (its docstring is the help, with an example) and a function
+`run(options)`. Modules are imported when their command is called, so that help and mistakes answer at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gantrol import __version__
+from gantrol.errors import ConfigError, GantrolError, nearest
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """Where a command lives and what it does in a few words."""
+
+    module: str
+    options: str
+    summary: str
+
+
+COMMANDS = {
+    "demo": Command("demo", "Demo", "portraits → a short training → samples and a video, in a few minutes"),
+    "data faces": Command("data_faces", "DataFaces", "render labelled portraits into a dataset"),
+    "data import": Command("data_import", "DataImport", "turn a folder or zip of images into a dataset"),
+    "data info": Command("data_info", "DataInfo", "what a dataset holds"),
+    "train": Command("train", "Train", "train a model, or resume a training"),
+    "presets": Command("presets", "Presets", "every preset, what it reproduces and what it costs"),
+    "generate": Command("generate", "Generate", "images from a model"),
+    "video": Command("video", "Video", "a video from a model"),
+    "evaluate": Command("evaluate", "Evaluate", "quality metrics of a model"),
+    "info": Command("info", "Info", "what a model, run or dataset is"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs one command and exits: 0 if it did what it names, 1 on an error, 2 on wrong usage, 130 after Ctrl-C."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    is_debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        status = _dispatch(arguments)
+    except KeyboardInterrupt:
+        status = _fail("interrupted; nothing is half-written", INTERRUPTED, is_debug)
+    except GantrolError as error:
+        status = _fail(str(error), 1, is_debug)
+    except BrokenPipeError:  # the reader of our output has gone, which is its right
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        status = _fail(f"{where}{error.strerror or error}", 1, is_debug)
+    sys.exit(status)
+
+
+def _fail(message: str, status: int, is_debug: bool) -> int:
+    if is_debug:
+        traceback.print_exc()
+    print(f"gantrol: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if arguments[0] == "--version":
+        print(f"gantrol {__version__}")
+        return 0
+    name = arguments[0]
+    groups = {command.split()[0] for command in COMMANDS if " " in command}
+    rest = arguments[1:]
+    if name in groups:
+        known = [command.split()[1] for command in COMMANDS if command.startswith(f"{name} ")]
+        if not rest or rest[0] in ("-h", "--help"):
+            print(_help(f"{name} "))
+            return 0
+        if rest[0] not in known:
+            raise ConfigError(f"there is no command 'gantrol {name} {rest[0]}'; {nearest(rest[0], known)}")
+        name, rest = f"{name} {rest[0]}", rest[1:]
+    if name not in COMMANDS:
+        raise ConfigError(f"there is no command {name!r}; {nearest(name, {c.split()[0] for c in COMMANDS})}")
+    import tyro
+
+    command = COMMANDS[name]
+    module = importlib.import_module(f"gantrol.cli.{command.module}")
+    arrange = getattr(module, "arrange", None)  # a module may put its arguments in the order that the parser wants
+    options = tyro.cli(
+        getattr(module, command.options),
+        args=arrange(rest) if arrange is not None else rest,
+        prog=f"gantrol {name}",
+    )
+    status = module.run(options)
+    return int(status or 0)
+
+
+def _help(prefix: str = "") -> str:
+    commands = {name: command for name, command in COMMANDS.items() if name.startswith(prefix)}
+    width = max(map(len, commands))
+    lines = [f"usage: gantrol {prefix}COMMAND [options]      (gantrol {prefix}COMMAND --help tells its options)", ""]
+    lines += [f"  {name:<{width}}  {command.summary}" for name, command in commands.items()]
+    lines += ["", "--debug shows the traceback of an error, --version the version."]
+    if not prefix:
+        lines += ["example: gantrol demo"]
+    return "\n".join(lines)

@@ -1,0 +1,144 @@
+"""`gantrol generate`: pictures from seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generate:
+    """Make pictures with a model, one per seed.
+
+    Example: gantrol generate run --seeds 0-63 --truncation 0.7 --out pictures --grid grid.png
+    """
+
+    model: tyro.conf.Positional[str]
+    """Model folder, run, checkpoint of a run, bundled model, or Hugging Face id."""
+    out: Path | None = None
+    """Folder for the pictures, seed0000.png and so on; may be left out if --grid is given."""
+    seeds: str = "0-15"
+    """Seeds, for example 0,1,4-6."""
+    truncation: float = 1.0
+    """1: the whole distribution; less: more typical and less varied; 0: the average."""
+    truncation_cutoff: int | None = None
+    """Truncate only the first so many layers."""
+    class_index: Annotated[int | None, tyro.conf.arg(name="class")] = None
+    """The class, for a conditional model."""
+    noise_mode: Literal["const", "random", "none"] = "const"
+    """Per-pixel noise of StyleGAN2."""
+    set: tuple[str, ...] = ()
+    """Values of controls, for example age=60 yaw=-20."""
+    translate: str = "0,0"
+    """X,Y in image widths, right and down; alias-free models only. Negative: --translate=-0.1,0."""
+    rotate: float = 0.0
+    """Degrees, counter-clockwise; alias-free models only."""
+    grid: Path | None = None
+    """Also write all pictures as one."""
+    format: Literal["png", "webp", "jpg"] = "png"
+    """File format of the pictures."""
+    batch: int = 16
+    """Pictures at a time; changes speed and memory only."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    json: Path | None = None
+    """Also write what was made, with seeds and versions, to this JSON file."""
+
+
+def run(options: Generate) -> None:
+    """Writes the pictures; each one is whole or absent."""
+    from gantrol.errors import ConfigError
+    from gantrol.model import load
+    from gantrol.sample import parse_seeds
+
+    if options.out is None and options.grid is None:
+        raise ConfigError("where shall the pictures go? give --out DIR, --grid F.png, or both")
+    settings: dict[str, Any] = {
+        "truncation_psi": options.truncation,
+        "truncation_cutoff": options.truncation_cutoff,
+        "class_index": options.class_index,
+        "noise_mode": options.noise_mode,
+        "controls": parse_controls(options.set),
+        "translate": parse_pair(options.translate),
+        "rotate": options.rotate,
+    }
+    seeds = parse_seeds(options.seeds)
+    model = load(options.model, device=options.device)
+    _make(model, seeds, settings, options)
+
+
+def _make(model: Any, seeds: list[int], settings: dict[str, Any], options: Generate) -> None:
+    import numpy as np
+    from rich.console import Console
+    from rich.markup import escape
+
+    import gantrol
+    from gantrol.atomic import write_json
+    from gantrol.cli.progress import progress_bar
+    from gantrol.errors import ConfigError, DataError
+    from gantrol.pictures import image_grid, save_image
+
+    if options.batch < 1:
+        raise ConfigError(f"--batch {options.batch}: expected at least 1")
+    files: list[dict[str, Any]] = []
+    for_grid = []
+    with progress_bar("generating") as update:
+        for start in range(0, len(seeds), options.batch):
+            some = seeds[start : start + options.batch]
+            images = model.generate(some, output="np", batch_size=options.batch, **settings)
+            if options.grid is not None:
+                for_grid.append(images)
+            if options.out is not None:
+                for seed, image in zip(some, images, strict=True):
+                    path = save_image(options.out / f"seed{seed:04d}.{options.format}", image)
+                    files.append({"seed": seed, "file": str(path)})
+            update(start + len(some), len(seeds))
+    count = "1 picture" if len(seeds) == 1 else f"{len(seeds)} pictures"
+    made = [] if options.out is None else [f"{count} in {options.out}"]
+    if options.grid is not None:
+        made.append(f"grid {save_image(options.grid, image_grid(np.concatenate(for_grid)))}")
+    if options.json is not None:
+        record = {
+            "model": options.model,
+            "gantrol_version": gantrol.__version__,
+            "seeds": seeds,
+            **settings,
+            "rotate_unit": "degrees",
+            "translate_unit": "image widths",
+            "files": files,
+            "grid": None if options.grid is None else str(options.grid),
+        }
+        write_json(options.json, record, DataError)
+    Console(soft_wrap=True, highlight=False).print(escape(", ".join(made)))
+
+
+def parse_pair(text: str) -> tuple[float, float]:
+    """The two numbers of `X,Y`."""
+    from gantrol.errors import ConfigError
+
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"--translate {text}: expected X,Y, for example 0.1,0") from error
+    return x, y
+
+
+def parse_controls(assignments: tuple[str, ...]) -> dict[str, Any]:
+    """`name=value` pairs; a value is a number, several numbers (r,g,b), or a word."""
+    from gantrol.errors import ConfigError
+
+    controls: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not (name and equals and text):
+            raise ConfigError(f"--set {assignment}: expected name=value, for example age=60")
+        try:
+            values = tuple(float(part) for part in text.split(","))
+        except ValueError:
+            controls[name] = text
+        else:
+            controls[name] = values[0] if len(values) == 1 else values
+    return controls

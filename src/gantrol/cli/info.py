@@ -1,0 +1,106 @@
+"""`gantrol info`: what a model, a run or a dataset is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """Show what a model, a run or a dataset is.
+
+    Example: gantrol info run
+    """
+
+    what: tyro.conf.Positional[str]
+    """Model folder, run, bundled model, Hugging Face id, or a dataset."""
+    json: Path | None = None
+    """Also write it to this JSON file."""
+
+
+def run(options: Info) -> None:
+    """Prints a table, and writes JSON where asked."""
+    import gantrol
+    from gantrol.atomic import write_json
+    from gantrol.errors import DataError
+    from gantrol.hub import CONFIG
+
+    path = Path(options.what)
+    if path.suffix.lower() == ".zip" or (path.is_dir() and not (path / CONFIG).is_file()):
+        from gantrol.cli.data_info import print_summary
+        from gantrol.data.dataset import ImageDataset
+
+        summary = ImageDataset(path).describe()
+        record = {"dataset": options.what, "gantrol_version": gantrol.__version__, **summary}
+        show = print_summary
+    else:
+        summary = record = describe_model(options.what)
+        show = _print_model
+    if options.json is not None:
+        write_json(options.json, record, DataError)
+    show(summary)
+
+
+def describe_model(name: str) -> dict[str, Any]:
+    """Everything known about MODEL: its `info`, sizes, and for a run which checkpoint it is.
+
+    Raises:
+        CheckpointError: there is no such model, or it is damaged.
+    """
+    from dataclasses import asdict
+
+    from gantrol.hub import resolve
+    from gantrol.model import Model
+    from gantrol.model_card import parameter_count
+
+    location = resolve(name)
+    model = Model.from_pretrained(name, device="cpu")
+    g, d = model.generator, model.discriminator
+    return {
+        "model": name,
+        "kind": location.kind,
+        "folder": str(location.folder),
+        "damaged_checkpoints": [path.name for path in location.skipped],
+        "parameters": {
+            "generator": parameter_count(g),
+            "discriminator": None if d is None else parameter_count(d),
+        },
+        "num_ws": g.num_ws,
+        "controls": {control: asdict(values) for control, values in model.controls.items()},
+        **model.info,
+        "gantrol_version": location.config.get("gantrol_version"),
+    }
+
+
+def _print_model(summary: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    g, training, parameters = summary["generator"], dict(summary["training"]), summary["parameters"]
+    colours = "grey" if g["channels"] == 1 else "RGB"
+    rows = [
+        (summary["kind"], summary["folder"]),
+        ("generator", f"{g['kind']}, {g['resolution_px']} px {colours}, {parameters['generator']:,} parameters"),
+        ("latents", f"z {g['z_dim']}, w {g['w_dim']} × {summary['num_ws']}"),
+        ("classes", str(g["c_dim"] or "none")),
+        ("controls", ", ".join(summary["controls"]) or "none"),
+    ]
+    d = summary["discriminator"]
+    if d is not None:
+        rows.insert(2, ("discriminator", f"{d['kind']}, {parameters['discriminator']:,} parameters"))
+    if "kimg" in training:
+        rows.append(("trained on", f"{training.pop('kimg'):,g} thousand images"))
+    rows += [(name, str(value)) for name, value in training.items()]
+    rows += [("damaged", name) for name in summary["damaged_checkpoints"]]
+    rows.append(("written by", f"gantrol {summary['gantrol_version'] or '?'}"))
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for label, value in rows:
+        table.add_row(escape(label), escape(value))
+    Console(highlight=False).print(table)

@@ -1,0 +1,223 @@
+"""`gantrol train`."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from gantrol.cli import INTERRUPTED
+from gantrol.errors import ConfigError
+
+_OVERRIDE = re.compile(r"[a-z_][a-z0-9_.]*=", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a model, or continue a training exactly where it stopped.
+
+    Example: gantrol train --preset stylegan3-t --scale tiny --data faces.zip --out runs/first
+    Example: gantrol train --resume runs/first
+    """
+
+    preset: str | None = None
+    """Family of networks: `gantrol presets` lists them."""
+    data: Path | None = None
+    """Dataset zip or folder."""
+    out: Path | None = None
+    """The run folder to write."""
+    resume: Path | None = None
+    """Continue the run in this folder instead of starting a new one."""
+    scale: str = "base"
+    """tiny, small, base or paper."""
+    kimg: float | None = None
+    """Length in thousands of images shown; by default the scale's."""
+    minutes: float | None = None
+    """Stop after this time, with a checkpoint from which --resume continues."""
+    batch: int | None = None
+    """Images per step, over all devices."""
+    devices: int = 1
+    """Devices per machine."""
+    nodes: int = 1
+    """Machines."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to train."""
+    loss: str | None = None
+    """Adversarial loss: non-saturating or relativistic."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Number type of the layers that may use a lower one."""
+    x_flip: bool = False
+    """Also show every image mirrored."""
+    use_labels: bool = False
+    """Train a class-conditional model from the dataset's labels."""
+    skip_bad: bool = False
+    """Leave damaged images out (they are counted) instead of stopping."""
+    seed: int = 0
+    """Makes the training repeatable."""
+    overrides: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Any config.field=value, for example generator.channel_max=64 loss.r1_gamma=0.5."""
+
+
+def arrange(arguments: Sequence[str]) -> list[str]:
+    """Puts field=value arguments last, so that they may stand anywhere between the options."""
+    overrides = [argument for argument in arguments if _OVERRIDE.match(argument)]
+    return [argument for argument in arguments if not _OVERRIDE.match(argument)] + overrides
+
+
+def run(options: Train) -> int:
+    from lightning_fabric import Fabric
+
+    from gantrol.train.loop import train
+    from gantrol.train.run import create_run, read_config, write_config
+
+    command = "gantrol " + shlex.join(sys.argv[1:])
+    if options.resume is not None:
+        if options.preset or options.data or options.out or options.overrides:
+            raise ConfigError("--resume takes its config from the run; only --kimg and --minutes may be added")
+        folder = options.resume
+        config, original = read_config(folder)
+        command = original or command
+        if options.kimg is not None:
+            config = replace(config, kimg=options.kimg)
+    else:
+        folder, config = _new_config(options)
+    strategy = "ddp" if options.devices * options.nodes > 1 else "auto"
+    fabric = Fabric(accelerator=options.device, devices=options.devices, num_nodes=options.nodes, strategy=strategy)
+    fabric.launch()
+    if fabric.is_global_zero:
+        if options.resume is None:
+            create_run(folder, config, command)
+        else:
+            write_config(folder, config, command)
+    fabric.barrier()
+    with reporter(config, folder, is_quiet=not fabric.is_global_zero) as report:
+        is_done = train(
+            config,
+            folder,
+            fabric,
+            report,
+            is_resumed=options.resume is not None,
+            max_minutes=options.minutes,
+            skip_bad=options.skip_bad,
+        )
+    if not is_done:
+        print(f"stopped; everything so far is saved: gantrol train --resume {folder}", file=sys.stderr)
+        return INTERRUPTED
+    if fabric.is_global_zero:
+        print(f"{folder}  (next: gantrol generate {folder} --seeds 0-15 --out images --grid grid.png)")
+    return 0
+
+
+def _new_config(options: Train) -> tuple[Path, Any]:
+    """The run folder and config of a new training."""
+    from gantrol.config import override
+    from gantrol.data.dataset import ImageDataset
+    from gantrol.train.presets import DataShape, preset
+
+    for name in ("preset", "data", "out"):
+        if getattr(options, name) is None:
+            raise ConfigError(f"--{name} is missing; example: gantrol train --preset stylegan3-t --scale tiny --data F.zip --out RUN")
+    assert options.preset is not None
+    assert options.data is not None
+    assert options.out is not None
+    dataset = ImageDataset(options.data, use_labels=options.use_labels, skip_bad=options.skip_bad)
+    if options.use_labels and dataset.label_dim == 0:
+        raise ConfigError(f"{options.data} has no labels: leave --use-labels away")
+    shape = DataShape(
+        resolution_px=dataset.resolution_px,
+        channels=dataset.channels,
+        label_dim=dataset.label_dim if options.use_labels else 0,
+    )
+    config = preset(options.preset, options.scale, shape, batch=options.batch, precision=options.precision)
+    config = replace(config, data=str(options.data.resolve()), x_flip=options.x_flip, seed=options.seed)
+    if options.kimg is not None:
+        config = replace(config, kimg=options.kimg)
+    if options.loss is not None:
+        config = replace(config, loss=replace(config.loss, name=options.loss))
+    return options.out, override(config, options.overrides)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Telling the user
+
+
+class LineReporter:
+    """One line per tick: for logs and pipes. `None` as the printing function stays silent."""
+
+    def __init__(self, total_img: int, is_quiet: bool = False) -> None:
+        self.total_img = total_img
+        self.is_quiet = is_quiet
+
+    def __enter__(self) -> LineReporter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def step(self, n_img: int, total_img: int, img_per_s: float) -> None:
+        return None
+
+    def tick(self, tick: dict[str, Any]) -> None:
+        self.message(describe(tick, self.total_img))
+
+    def message(self, text: str) -> None:
+        if not self.is_quiet:
+            print(text, file=sys.stderr, flush=True)
+
+
+class LiveReporter(LineReporter):
+    """A live progress line at a terminal, with one line per tick above it."""
+
+    def __init__(self, total_img: int) -> None:
+        super().__init__(total_img)
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._bar = Progress(
+            TextColumn("{task.fields[text]}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), console=Console(stderr=True)
+        )
+        self._task = self._bar.add_task("", total=total_img, text="first step…")
+
+    def __enter__(self) -> LiveReporter:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def step(self, n_img: int, total_img: int, img_per_s: float) -> None:
+        left = duration((total_img - n_img) / max(img_per_s, 1e-9))
+        text = f"{n_img / 1000:.2f}/{total_img / 1000:g} kimg · {img_per_s:.1f} img/s · {left} left"
+        self._bar.update(self._task, completed=n_img, text=text)
+
+    def message(self, text: str) -> None:
+        self._bar.console.print(text, highlight=False)
+
+
+def reporter(config: Any, folder: Path, is_quiet: bool = False) -> LineReporter:
+    """The reporter that fits where stderr goes."""
+    total_img = int(config.kimg * 1000)
+    if is_quiet or not sys.stderr.isatty():
+        return LineReporter(total_img, is_quiet)
+    return LiveReporter(total_img)
+
+
+def describe(tick: dict[str, Any], total_img: int) -> str:
+    """One line about a tick: progress, rate, time left, losses."""
+    left = duration((total_img - tick["n_img"]) / max(tick["img_per_s"], 1e-9))
+    parts = [f"kimg {tick['kimg']:.2f}/{total_img / 1000:g}", f"{tick['img_per_s']:.1f} img/s", f"{left} left"]
+    parts += [f"{label} {tick[key]:.3f}" for label, key in (("G", "loss/g"), ("D", "loss/d"), ("R1", "penalty/r1")) if key in tick]
+    return " · ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """A time as h:mm:ss or m:ss."""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"

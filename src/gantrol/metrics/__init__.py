@@ -1,0 +1,8 @@
+"""How far generated images are from real ones, as numbers that say what they are.
+
+gantrol.metrics.evaluate(model, data="faces.zip", metrics=["fid"], samples=1000)
+"""
+
+from gantrol.metrics.evaluate import Entry, evaluate, evaluate_entries
+
+__all__ = ["Entry", "evaluate", "evaluate_entries"]

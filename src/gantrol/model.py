@@ -1,0 +1,404 @@
+"""A finished model: load it, make images from seeds, save it, share it.
+
+    model = gantrol.load("RUN")
+    model.generate(seeds=[0, 1], truncation_psi=0.7)[0].save("0.png")
+
+A model on the disk is a folder with `config.json`, `generator.safetensors`, perhaps
+`discriminator.safetensors`, and the card `README.md`.
+
+Dimensions: N images · C channels · H W pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import gantrol
+from gantrol import checkpoint, sample
+from gantrol.atomic import atomic_folder
+from gantrol.config import from_dict, to_dict
+from gantrol.errors import CheckpointError, ConfigError, nearest
+from gantrol.hub import CONFIG, FORMAT_VERSION, MODEL_FORMAT, Location, resolve
+from gantrol.model_card import model_card, parameter_count
+from gantrol.models import DISCRIMINATORS, GENERATORS
+from gantrol.models.protocols import NoiseMode, check_noise_mode
+from gantrol.pictures import to_arrays, to_pil
+
+Output = Literal["pil", "np", "pt"]
+
+_GENERATOR, _DISCRIMINATOR, _CARD = "generator.safetensors", "discriminator.safetensors", "README.md"
+_OUTPUTS = ("pil", "np", "pt")
+_TRAINING = ("preset", "scale", "data", "batch", "seed")
+"""What a model remembers of the run it comes from, besides how long that was."""
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Control:
+    """An attribute that a controllable model takes by value."""
+
+    unit: str
+    """What the value is measured in, for example "degrees"."""
+    low: float
+    """The lowest value that makes sense."""
+    high: float
+    """The highest value that makes sense."""
+    default: float
+    """The value when none is given."""
+    help: str
+    """What the control does, and which direction is positive."""
+
+
+class Model:
+    """A generator with what belongs to it.
+
+    Args:
+        generator: a module as described in `gantrol.models.protocols.Generator`; used as it is, in evaluation
+            mode.
+        discriminator: the one it was trained against, if it is kept.
+        training: what is known about the training (`kimg`, `data`, `preset`, …): goes into the config and the
+            card.
+        dtype: type of the widest layers when images are made.
+    """
+
+    def __init__(
+        self,
+        generator: Any,
+        discriminator: Any | None = None,
+        *,
+        training: Mapping[str, Any] | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        if dtype not in _DTYPES:
+            raise ConfigError(f"dtype={dtype}: expected one of {', '.join(map(str, _DTYPES))}")
+        self.generator = generator
+        self.discriminator = discriminator
+        self.training: dict[str, Any] = dict(training or {})
+        self.dtype = dtype
+
+    def __repr__(self) -> str:
+        g = self.generator
+        return f"Model({g.config.kind}, {g.resolution_px} px, {parameter_count(g):,} parameters, {self.device})"
+
+    @property
+    def config(self) -> Any:
+        """The generator's config."""
+        return self.generator.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where the generator is."""
+        return sample.device_of(self.generator)
+
+    @property
+    def controls(self) -> Mapping[str, Control]:
+        """The attributes that `generate` takes by value; empty for a model that was not trained for control."""
+        return MappingProxyType({})
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """The content of `config.json`: formats, versions, both configs and what is known of the training."""
+        return {
+            "format": MODEL_FORMAT,
+            "format_version": FORMAT_VERSION,
+            "gantrol_version": gantrol.__version__,
+            "generator": to_dict(self.generator.config),
+            "discriminator": None if self.discriminator is None else to_dict(self.discriminator.config),
+            "training": dict(self.training),
+        }
+
+    # ----------------------------------------------------------------------------------------------------------
+    # Images
+
+    def generate(
+        self,
+        seeds: Sequence[int],
+        controls: Mapping[str, Any] | None = None,
+        *,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        class_index: int | Sequence[int] | None = None,
+        translate: Sequence[float] = (0.0, 0.0),
+        rotate: float = 0.0,
+        noise_mode: NoiseMode = "const",
+        output: Output = "pil",
+        batch_size: int = 16,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Any:
+        """Makes one image per seed; the same seed gives the same image, in any batch.
+
+        Args:
+            seeds: N whole numbers from 0 to 2³² − 1; z = numpy.random.RandomState(seed).randn(1, z_dim).
+            controls: attribute values, see `controls`.
+            truncation_psi: 1 is the whole distribution, 0 its average; less is more typical and less varied.
+            truncation_cutoff: truncate only the first so many layers.
+            class_index: the class of a conditional model, one for all or one per image.
+            translate: (x, y) in image widths, right and down; alias-free models only.
+            rotate: degrees, counter-clockwise as seen; alias-free models only.
+            noise_mode: per-pixel noise of StyleGAN2: "const", "random" (drawn from each seed) or "none".
+            output: "pil" for pictures, "np" for uint8 [N, H, W, C], "pt" for float32 [N, C, H, W] in [−1, 1].
+            batch_size: images at a time.
+            progress: called with (done, total).
+
+        Returns:
+            A list of pictures, an array or a tensor on the model's device, as `output` says.
+
+        Raises:
+            ConfigError: a value that cannot be, or a control, class or transform that this model does not
+                have.
+        """
+        self.check_controls(controls or {})
+        if output not in _OUTPUTS:
+            raise ConfigError(f"output={output!r}; {nearest(output, _OUTPUTS)}")
+        seeds = [int(seed) for seed in seeds]
+        if not seeds:
+            raise ConfigError("there are no seeds: give at least one")
+        c = sample.class_labels(self.generator, class_index, len(seeds))
+        parts: list[Any] = []
+        done = 0
+        with sample.transformed(self.generator, translate, rotate):
+            for images in sample.image_batches(
+                self.generator,
+                seeds,
+                c=c,
+                truncation_psi=truncation_psi,
+                truncation_cutoff=truncation_cutoff,
+                noise_mode=noise_mode,
+                batch_size=batch_size,
+                dtype=self.dtype,
+            ):
+                parts.append(images if output == "pt" else to_arrays(images))
+                done += len(images)
+                if progress is not None:
+                    progress(done, len(seeds))
+        if output == "pt":
+            return torch.cat(parts)
+        if output == "np":
+            return np.concatenate(parts)
+        return [to_pil(image) for part in parts for image in part]
+
+    def map(
+        self,
+        seeds: Sequence[int] | None = None,
+        *,
+        z: Tensor | None = None,
+        class_index: int | Sequence[int] | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Tensor:
+        """Maps seeds, or latents z [N, z_dim], to ws [N, num_ws, w_dim], without gradients.
+
+        Raises:
+            ConfigError: both or neither of `seeds` and `z` are given, or they, or the class, do not fit.
+        """
+        if (seeds is None) == (z is None):
+            raise ConfigError("give either seeds or z")
+        if z is None:
+            z = sample.latents([int(seed) for seed in seeds or ()], self.generator.z_dim)
+        c = sample.class_labels(self.generator, class_index, len(z))
+        with torch.no_grad():
+            ws = self.generator.mapping(
+                z.to(self.device, torch.float32),
+                None if c is None else c.to(self.device),
+                truncation_psi=truncation_psi,
+                truncation_cutoff=truncation_cutoff,
+            )
+        return cast(Tensor, ws)
+
+    def synthesize(self, ws: Tensor, *, noise_mode: NoiseMode = "const") -> Tensor:
+        """Renders ws [N, num_ws, w_dim] as float32 [N, C, H, W] in [−1, 1]; differentiable where `ws` asks
+        for it.
+
+        For the output before clamping, call `model.generator.synthesis`.
+        """
+        check_noise_mode(noise_mode)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and ws.requires_grad):
+            images = self.generator.synthesis(ws.to(self.device), noise_mode=noise_mode, dtype=self.dtype)
+            return cast(Tensor, images.clamp(-1, 1))
+
+    def check_controls(self, values: Mapping[str, Any]) -> None:
+        """Raises `ConfigError` if a control is asked for that this model does not have."""
+        for name in values:
+            if not self.controls:
+                raise ConfigError(f"control {name!r}: this model has no controls; leave it out, or use another model")
+            if name not in self.controls:
+                raise ConfigError(f"control {name!r}: this model does not have it; {nearest(name, self.controls)}")
+
+    # ----------------------------------------------------------------------------------------------------------
+    # Loading, saving, sharing
+
+    @classmethod
+    def from_pretrained(cls, model: str | Path, *, device: str = "auto", dtype: torch.dtype = torch.float32) -> Model:
+        """Loads MODEL: a model folder, a run (its newest intact checkpoint), a bundled name or a Hub id.
+
+        The modules come in evaluation mode, with gradients of their parameters off.
+
+        Args:
+            model: see above.
+            device: "auto" (CUDA, then Apple's MPS, then the CPU), "cpu", "cuda", "cuda:N" or "mps".
+            dtype: type of the widest layers when images are made: float32, bfloat16 or float16.
+
+        Raises:
+            CheckpointError: the model is missing, damaged or does not fit its config.
+            ConfigError: the device or dtype cannot be.
+        """
+        target = choose_device(device)
+        location = resolve(model)
+        tensors, training = _read(location)
+        generator = _build(location, "generator", GENERATORS, tensors["generator"])
+        discriminator = None
+        if tensors["discriminator"] and location.config.get("discriminator") is not None:
+            discriminator = _build(location, "discriminator", DISCRIMINATORS, tensors["discriminator"]).to(target)
+        return cls(generator.to(target), discriminator, training=training, dtype=dtype)
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Writes the model as a folder, whole or not at all; a model that is there already is replaced.
+
+        Raises:
+            CheckpointError: the folder holds something else, or cannot be written.
+        """
+        folder = Path(folder)
+        if folder.exists() and not folder.is_dir():
+            raise CheckpointError(f"cannot write {folder}: it is a file; choose another name")
+        others = sorted(folder.iterdir()) if folder.exists() else []
+        if others and not _is_model(folder):
+            raise CheckpointError(f"cannot write {folder}: it holds other files; choose a new or an empty folder")
+        ours = {CONFIG, _GENERATOR, _DISCRIMINATOR, _CARD}
+        with atomic_folder(folder, CheckpointError) as temporary:
+            self._write(temporary)
+            for other in others:
+                if other.name not in ours:  # a .gitattributes, sample pictures, …
+                    copy = shutil.copytree if other.is_dir() else shutil.copy2
+                    copy(other, temporary / other.name)
+        return folder
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool = False,
+        token: str | None = None,
+        message: str = "Upload a gantrol model",
+    ) -> str:
+        """Uploads the model to the Hugging Face Hub as `user/name`, creating it if needed; returns its
+        address.
+
+        Raises:
+            CheckpointError: the Hub refuses or cannot be reached.
+        """
+        import huggingface_hub
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+        api = huggingface_hub.HfApi(token=token)
+        try:
+            address = api.create_repo(repo_id, private=private, exist_ok=True)
+            with tempfile.TemporaryDirectory() as temporary:
+                self._write(Path(temporary))
+                api.upload_folder(repo_id=repo_id, folder_path=temporary, commit_message=message)
+        except (HfHubHTTPError, HFValidationError, OSError) as error:
+            reason = str(error).partition("\n")[0]
+            raise CheckpointError(
+                f"cannot upload to {repo_id}: {reason}; check the name, then `hf auth login`"
+            ) from error
+        return str(address)
+
+    def _write(self, folder: Path) -> None:
+        parts = {_GENERATOR: self.generator, _DISCRIMINATOR: self.discriminator}
+        for name, module in parts.items():
+            if module is not None:
+                checkpoint.save(folder / name, module.state_dict(), {"format_version": FORMAT_VERSION})
+        (folder / CONFIG).write_text(json.dumps(self.info, indent=2) + "\n", encoding="utf-8")
+        card = model_card(self.generator, self.discriminator, self.training, gantrol.__version__)
+        (folder / _CARD).write_text(card, encoding="utf-8")
+
+
+def load(model: str | Path, device: str = "auto", dtype: torch.dtype = torch.float32) -> Model:
+    """Loads MODEL: a model folder, a run, a bundled name or a Hub id; see `Model.from_pretrained`."""
+    return Model.from_pretrained(model, device=device, dtype=dtype)
+
+
+def choose_device(device: str) -> torch.device:
+    """The torch device that `device` names; "auto" is the best one present.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    has_mps = torch.backends.mps.is_available()
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu")
+    kind, _, index = device.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdigit()):
+        raise ConfigError(f"device {device!r}: expected auto, cpu, cuda, cuda:N or mps")
+    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(has_mps)}[kind]
+    if int(index or 0) >= count:
+        raise ConfigError(f"device {device!r} is not present here; use auto or cpu")
+    return torch.device(device)
+
+
+def _read(location: Location) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """Tensors by module, and what is known of the training."""
+    if location.checkpoint is None:
+        training = location.config.get("training") or {}
+        folder = location.folder
+        generator, _ = checkpoint.load(folder / _GENERATOR, allow_plain=True)
+        path = folder / _DISCRIMINATOR
+        discriminator = checkpoint.load(path, allow_plain=True)[0] if path.is_file() else {}
+        return {"generator": generator, "discriminator": discriminator}, training
+    tensors, metadata = checkpoint.load(location.checkpoint, prefixes=["g_ema.", "d."])
+    training = {name: location.config[name] for name in _TRAINING if location.config.get(name) is not None}
+    training |= {"kimg": metadata.get("n_img", 0) / 1000, "checkpoint": location.checkpoint.name}
+    return {
+        "generator": _without_prefix(tensors, "g_ema."),
+        "discriminator": _without_prefix(tensors, "d."),
+    }, training
+
+
+def _without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _build(location: Location, role: str, kinds: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:
+    """The module that the config describes, with these weights, ready for use."""
+    where = location.folder / CONFIG
+    description = location.config[role]
+    kind = description.get("kind")
+    if kind not in kinds:
+        raise CheckpointError(f"{where}: unknown {role} {kind!r}; {nearest(str(kind), kinds)}")
+    try:
+        config = from_dict(kinds[kind], description)
+    except ConfigError as error:
+        raise CheckpointError(f"{where}: {role}: {error}") from error
+    with torch.random.fork_rng(devices=[]):  # loading leaves the random state alone
+        module = cast(nn.Module, config.build())
+    try:
+        module.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        expected = module.state_dict()
+        wrong = [
+            name
+            for name in sorted({*expected, *tensors})
+            if name not in expected or name not in tensors or expected[name].shape != tensors[name].shape
+        ]
+        raise CheckpointError(
+            f"{location.name}: the {role}'s weights do not fit its config ({len(wrong)} tensors, first "
+            f"{(wrong or ['?'])[0]!r}); fetch or save the model again"
+        ) from error
+    return module.eval().requires_grad_(False)
+
+
+def _is_model(folder: Path) -> bool:
+    try:
+        return json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("format") == MODEL_FORMAT
+    except (OSError, ValueError, AttributeError):
+        return False

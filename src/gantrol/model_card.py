@@ -1,0 +1,82 @@
+"""The README.md of a saved model: what Hugging Face shows, written from what the model knows about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_CARD = """\
+---
+library_name: gantrol
+pipeline_tag: unconditional-image-generation
+license: {license}
+tags:
+- gan
+- image-generation
+- {kind}
+---
+
+# {title}
+
+{architecture} generator, {resolution} px, {colours}{classes}.
+
+| | |
+|---|---|
+{rows}
+
+## Use
+
+```python
+import gantrol
+
+model = gantrol.load("DIR or user/name")
+model.generate(seeds=[0, 1, 2], truncation_psi=0.7{class_argument})[0].save("0.png")
+```
+
+```
+gantrol generate "DIR or user/name" --seeds 0-15 --truncation 0.7{class_option} --out pictures --grid grid.png
+```
+"""
+
+_NAMES = {"stylegan2": "StyleGAN2", "stylegan3": "StyleGAN3"}
+
+
+def model_card(generator: Any, discriminator: Any | None, training: Mapping[str, Any], version: str) -> str:
+    """The Markdown card of a model, with the YAML head that the Hub reads.
+
+    Args:
+        generator: the module, with its config.
+        discriminator: the module that comes with it, if any.
+        training: what is known of the training; `data`, `kimg`, `preset`, `license` are named, the rest is
+            left out.
+        version: of gantrol.
+    """
+    config = generator.config
+    architecture = _NAMES.get(config.kind, config.kind)
+    rows = [("generator", f"{parameter_count(generator):,} parameters")]
+    if discriminator is not None:
+        rows.append(("discriminator", f"{parameter_count(discriminator):,} parameters"))
+    rows += [("latent z, w", f"{generator.z_dim}, {generator.w_dim} × {generator.num_ws}")]
+    labels = {"preset": "preset", "data": "training data", "kimg": "training length"}
+    for key, label in labels.items():
+        if training.get(key) is not None:
+            rows.append((label, f"{training[key]:,g} thousand images" if key == "kimg" else str(training[key])))
+    rows.append(("written by", f"gantrol {version}"))
+    is_conditional = generator.c_dim > 0
+    return _CARD.format(
+        license=training.get("license") or "unknown",
+        kind=config.kind,
+        title=f"{architecture} {generator.resolution_px} px",
+        architecture=architecture,
+        resolution=generator.resolution_px,
+        colours="grey" if generator.channels == 1 else "RGB",
+        classes=f", {generator.c_dim} classes" if is_conditional else "",
+        rows="\n".join(f"| {label} | {value} |" for label, value in rows),
+        class_argument=", class_index=0" if is_conditional else "",
+        class_option=" --class 0" if is_conditional else "",
+    )
+
+
+def parameter_count(module: Any) -> int:
+    """Trainable values of a module."""
+    return sum(parameter.numel() for parameter in module.parameters())

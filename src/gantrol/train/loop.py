@@ -1,0 +1,276 @@
+"""The training loop: read a batch, take a step; once per tick write the log, a checkpoint and samples."""
+
+from __future__ import annotations
+
+import math
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from lightning_fabric import Fabric
+
+from gantrol import checkpoint
+from gantrol.data.dataset import ImageDataset
+from gantrol.data.loader import batches
+from gantrol.errors import CheckpointError, ConfigError, TrainingError
+from gantrol.train.config import TrainConfig
+from gantrol.train.log import RunLog
+from gantrol.train.run import sample_latents, save_fakes, save_reals
+from gantrol.train.state import CHECKPOINTS, TrainState, seed_step
+from gantrol.train.steps import Stats, Trainer
+
+
+class Reporter(Protocol):
+    """Where a training tells how far it is."""
+
+    def step(self, n_img: int, total_img: int, img_per_s: float) -> None:
+        """Called after every step."""
+
+    def tick(self, tick: dict[str, Any]) -> None:
+        """Called once per tick with what went to the log."""
+
+    def message(self, text: str) -> None:
+        """Something that the user should know."""
+
+
+class StopRequest:
+    """Set by SIGINT or SIGTERM; the loop then finishes its step and writes a checkpoint."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+
+    @contextmanager
+    def watch(self) -> Iterator[StopRequest]:
+        """Catches the signals while the block runs. A second Ctrl-C stops at once. Only the main thread can listen."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+
+        def handle(number: int, _frame: Any) -> None:
+            if self.is_set and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self.is_set = True
+
+        previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+def train(
+    config: TrainConfig,
+    folder: Path,
+    fabric: Fabric,
+    reporter: Reporter,
+    *,
+    is_resumed: bool = False,
+    max_minutes: float | None = None,
+    skip_bad: bool = False,
+) -> bool:
+    """Trains until `config.kimg` thousand images have been shown, in the run folder `folder`.
+
+    Args:
+        config: of the training; RUN/config.json already holds it.
+        folder: the run folder.
+        fabric: launched; says devices and processes.
+        reporter: is told about progress.
+        is_resumed: continue from the newest valid checkpoint.
+        max_minutes: stop after this time, with a checkpoint; None: no limit.
+        skip_bad: leave damaged images out instead of stopping.
+
+    Returns:
+        True if the training reached its end or its time limit, False if a signal stopped it (the state is saved).
+
+    Raises:
+        DataError: the dataset cannot be read.
+        ConfigError: the dataset and the config do not fit.
+        CheckpointError: no valid checkpoint to resume from, or the state cannot be written.
+        TrainingError: a loss is not finite; the newest checkpoint is from before.
+    """
+    world_size = fabric.world_size
+    if config.batch % world_size:
+        raise ConfigError(f"batch={config.batch}: expected a multiple of the {world_size} processes")
+    if fabric.device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+    dataset = open_dataset(config, skip_bad=skip_bad)
+    if skip_bad and dataset.skipped:
+        reporter.message(f"left out {len(dataset.skipped)} damaged images, the first: {dataset.skipped[0]}")
+    state = TrainState(config, fabric.device)
+    if is_resumed:
+        newest = checkpoint.newest_valid(folder / CHECKPOINTS)
+        for skipped in newest.skipped:
+            reporter.message(f"{skipped} is damaged; using an older one")
+        state.load(newest.path)
+    log = RunLog(folder, state.n_img) if fabric.is_global_zero else None
+    labels = all_labels(dataset, fabric.device) if config.use_labels else None
+    trainer = Trainer(
+        config,
+        state,
+        batch_share=config.batch // world_size,
+        all_reduce=(lambda x: fabric.all_reduce(x, reduce_op="mean")) if world_size > 1 else None,  # type: ignore[return-value,arg-type]
+        label_pool=labels,
+    )
+    z = sample_latents(config)
+    c = labels[torch.arange(len(z)) % len(labels)] if labels is not None else None
+    if fabric.is_global_zero and not is_resumed:
+        save_reals(folder, dataset)
+        save_fakes(folder, state.g_ema, z, c, 0)
+        state.save(folder, config)
+
+    stream = batches(
+        dataset,
+        batch_size=config.batch // world_size,
+        start_img=state.n_img,
+        seed=config.seed,
+        rank=fabric.global_rank,
+        world_size=world_size,
+        workers=config.workers,
+        device=fabric.device,
+    )
+    total_img = math.ceil(config.kimg * 1000)
+    tick_img = max(math.ceil(config.tick_kimg * 1000), 1)
+    started, previous_s = time.monotonic(), state.elapsed_s
+    sums: dict[str, torch.Tensor] = {}
+    counts: dict[str, int] = {}
+    clock = Clock()
+    stop = StopRequest()
+    try:
+        with stop.watch():
+            while state.n_img < total_img and not stop.is_set:
+                with clock.measure("data_s"):
+                    batch = next(stream)
+                with clock.measure("step_s"):
+                    seed_step(config.seed, fabric.global_rank, state.n_step)
+                    before = state.n_img
+                    stats = trainer.step(batch)
+                    accumulate(sums, counts, stats)
+                    if fabric.device.type == "cpu":
+                        check_finite(stats, state, folder)  # elsewhere once per tick: looking means waiting
+                state.elapsed_s = previous_s + time.monotonic() - started
+                reporter.step(state.n_img, total_img, clock.rate(config.batch))
+                is_out_of_time = max_minutes is not None and time.monotonic() - started > max_minutes * 60
+                is_last = state.n_img >= total_img or is_out_of_time or stop.is_set
+                is_tick = before // tick_img != state.n_img // tick_img
+                if world_size > 1:  # all processes leave the loop together, on a tick
+                    is_last = bool(fabric.broadcast(is_last)) if is_tick or state.n_img >= total_img else False
+                if is_tick or is_last:
+                    means = {name: (value / counts[name]).item() for name, value in sums.items()}
+                    check_finite(sums, state, folder)
+                    with clock.measure("save_s"):
+                        n_tick = state.n_img // tick_img
+                        if fabric.is_global_zero:
+                            state.save(folder, config)
+                            if n_tick % config.sample_ticks == 0 or is_last:
+                                save_fakes(folder, state.g_ema, z, c, state.n_img)
+                    tick = describe_tick(config, state, means, clock, fabric.device)
+                    if log is not None:
+                        log.write(tick)
+                    reporter.tick(tick)
+                    sums.clear()
+                    counts.clear()
+                    clock.restart()
+                if is_last:
+                    break
+    finally:
+        stream.close()  # type: ignore[attr-defined]
+        if log is not None:
+            log.close()
+    return not stop.is_set
+
+
+def open_dataset(config: TrainConfig, skip_bad: bool = False) -> ImageDataset:
+    """The dataset of a config, checked against its networks."""
+    dataset = ImageDataset(config.data, use_labels=config.use_labels, x_flip=config.x_flip, skip_bad=skip_bad)
+    g = config.generator
+    found = (dataset.resolution_px, dataset.channels, dataset.label_dim if config.use_labels else 0)
+    if found != (g.resolution_px, g.channels, g.c_dim):
+        raise ConfigError(
+            f"{config.data} has {found[0]} px, {found[1]} channels and {found[2]} labels, "
+            f"but the generator has {g.resolution_px} px, {g.channels} channels and {g.c_dim} labels"
+        )
+    return dataset
+
+
+def all_labels(dataset: ImageDataset, device: torch.device) -> torch.Tensor:
+    """float32 [M, label_dim]: the labels of all images, from which fakes draw theirs."""
+    return torch.stack([torch.from_numpy(dataset.label(index)) for index in range(len(dataset))]).to(device)
+
+
+def accumulate(sums: dict[str, torch.Tensor], counts: dict[str, int], stats: Stats) -> None:
+    """Adds one step's scalars to the tick's, on the device."""
+    for name, value in stats.items():
+        sums[name] = sums[name] + value if name in sums else value
+        counts[name] = counts.get(name, 0) + 1
+
+
+def check_finite(values: dict[str, torch.Tensor], state: TrainState, folder: Path) -> None:
+    """Raises TrainingError if one of the scalars is NaN or infinite. Waits for the device."""
+    bad = [name for name, value in values.items() if not math.isfinite(value.item())]
+    if bad:
+        try:
+            newest = checkpoint.newest_valid(folder / CHECKPOINTS).path
+        except CheckpointError:
+            newest = Path("none")
+        raise TrainingError(
+            f"{bad[0]} is not finite near {state.n_img / 1000:.2f} kimg; the last good checkpoint is {newest}. "
+            "Lower g_adam.lr and d_adam.lr or raise loss.r1_gamma, and train again"
+        )
+
+
+def describe_tick(
+    config: TrainConfig, state: TrainState, means: dict[str, float], clock: Clock, device: torch.device
+) -> dict[str, Any]:
+    """What goes to the log for one tick; times in seconds, memory in GiB."""
+    spent = clock.spent
+    wall = max(clock.wall_s(), 1e-9)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    tick: dict[str, Any] = {
+        "n_img": state.n_img,
+        "kimg": state.n_img / 1000,
+        "n_step": state.n_step,
+        "elapsed_s": round(state.elapsed_s, 3),
+        "img_per_s": round(clock.steps * config.batch / wall, 3),
+        "outside_share": round(1 - spent.get("step_s", 0.0) / wall, 4),
+        "memory_gib": round(peak / (2**30 if sys.platform == "darwin" else 2**20), 3),
+        **{name: round(value, 4) for name, value in spent.items()},
+    }
+    if device.type == "cuda":
+        tick["cuda_memory_gib"] = round(torch.cuda.max_memory_allocated(device) / 2**30, 3)
+    return tick | means
+
+
+class Clock:
+    """Where the time of a tick goes: waiting for data, stepping, saving."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        self.spent: dict[str, float] = {}
+        self.steps = 0
+        self._began = time.perf_counter()
+
+    @contextmanager
+    def measure(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.spent[name] = self.spent.get(name, 0.0) + time.perf_counter() - began
+        self.steps += name == "step_s"
+
+    def wall_s(self) -> float:
+        return time.perf_counter() - self._began
+
+    def rate(self, batch: int) -> float:
+        """Images per second since the tick began."""
+        return self.steps * batch / max(self.wall_s(), 1e-9)

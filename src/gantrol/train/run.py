@@ -1,0 +1,134 @@
+"""The folder that a training writes.
+
+    RUN/config.json              the resolved config, the command, versions
+    RUN/log.jsonl                one line per tick
+    RUN/samples/                 reals.png, fakes_<images>.png
+    RUN/checkpoints/             the newest few states; any of them is a model, and training continues from the newest valid one
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from gantrol import __version__
+from gantrol.atomic import atomic_file
+from gantrol.config import from_dict, to_dict
+from gantrol.data.dataset import ImageDataset
+from gantrol.errors import CheckpointError, ConfigError, TrainingError
+from gantrol.pictures import captioned_sheet, image_grid, save_image, to_arrays
+from gantrol.train.config import TrainConfig
+
+CONFIG = "config.json"
+SAMPLES = "samples"
+GRID_COLUMNS = 8
+GRID_ROWS = 6
+
+
+def create_run(folder: Path, config: TrainConfig, command: str) -> None:
+    """Makes the run folder with its config.
+
+    Raises:
+        ConfigError: the folder already holds a run.
+        TrainingError: it cannot be written.
+    """
+    if (folder / CONFIG).exists():
+        raise ConfigError(f"{folder} already holds a run: continue it with --resume {folder}, or choose another --out")
+    try:
+        (folder / SAMPLES).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"cannot create {folder}: {error.strerror or error}") from error
+    write_config(folder, config, command)
+
+
+def write_config(folder: Path, config: TrainConfig, command: str) -> None:
+    """Writes RUN/config.json."""
+    data = {
+        "format": "gantrol-run",
+        "format_version": 1,
+        "gantrol_version": __version__,
+        "torch_version": torch.__version__,
+        "machine": platform.platform(),
+        "command": command,
+        **to_dict(config),
+    }
+    with atomic_file(folder / CONFIG, TrainingError) as temporary:
+        temporary.write_text(json.dumps(data, indent=2) + "\n")
+
+
+def read_config(folder: Path) -> tuple[TrainConfig, str]:
+    """(config, command) of an existing run.
+
+    Raises:
+        CheckpointError: there is no run, or its config cannot be read.
+    """
+    path = folder / CONFIG
+    try:
+        data: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder} holds no run: there is no {CONFIG} in it") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+    if not isinstance(data, dict) or data.get("format") != "gantrol-run":
+        raise CheckpointError(f"{path} does not describe a run")
+    known = {field.name for field in fields(TrainConfig)}
+    config = from_dict(TrainConfig, {name: value for name, value in data.items() if name in known})
+    return config, str(data.get("command", ""))
+
+
+def sample_latents(config: TrainConfig, count: int = GRID_COLUMNS * GRID_ROWS) -> torch.Tensor:
+    """float32 [count, z_dim]: the latents of seeds 0 … count−1, the same as `Model.generate(seeds=…)` uses."""
+    z_dim = config.generator.z_dim
+    z = np.stack([np.random.RandomState(seed).randn(z_dim) for seed in range(count)])  # noqa: NPY002 the field's rule
+    return torch.from_numpy(z).to(torch.float32)
+
+
+def save_reals(folder: Path, dataset: ImageDataset) -> None:
+    """A grid of real images, evenly spread over the dataset."""
+    count = min(len(dataset), GRID_COLUMNS * GRID_ROWS)
+    indices = np.linspace(0, len(dataset) - 1, count).astype(int)
+    images = torch.stack([dataset[int(index)][0] for index in indices])
+    save_image(folder / SAMPLES / "reals.png", image_grid(to_arrays(images), GRID_COLUMNS))
+
+
+@torch.no_grad()
+def save_fakes(
+    folder: Path, g: torch.nn.Module, z: torch.Tensor, c: torch.Tensor | None, n_img: int, batch: int = 16
+) -> Path:
+    """A grid of samples of the averaged generator, always from the same latents z [M, z_dim] and labels c."""
+    device = next(g.parameters()).device
+    images = []
+    for start in range(0, len(z), batch):
+        part = slice(start, start + batch)
+        labels = c[part].to(device) if c is not None else None
+        images.append(g(z[part].to(device), labels, noise_mode="const"))
+    grid = image_grid(to_arrays(torch.cat(images)), GRID_COLUMNS)
+    return save_image(folder / SAMPLES / f"fakes_{n_img:09d}.png", grid)
+
+
+def samples_over_time(folder: Path, rows: int = 8) -> Image.Image:
+    """A sheet of the same latents at up to `rows` moments of the training, the first row being the start.
+
+    Raises:
+        CheckpointError: the run has no samples yet.
+    """
+    paths = sorted((folder / SAMPLES).glob("fakes_*.png"))
+    if not paths:
+        raise CheckpointError(f"{folder} has no samples yet")
+    moments = sorted({round(i) for i in np.geomspace(1, len(paths), rows)}) if len(paths) > rows else range(1, len(paths) + 1)
+    strips = []
+    for moment in moments:
+        path = paths[moment - 1]
+        grid = np.asarray(Image.open(path))
+        grid = grid[..., None] if grid.ndim == 2 else grid
+        side = grid.shape[1] // GRID_COLUMNS
+        images = np.stack([grid[:side, i * side : (i + 1) * side] for i in range(GRID_COLUMNS)])
+        strips.append((f"{int(path.stem.split('_')[1]) / 1000:g} kimg", images))
+    return captioned_sheet(strips)

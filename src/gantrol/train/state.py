@@ -1,0 +1,132 @@
+"""All that a training has to remember, as one object that turns into a file and back.
+
+Random numbers need no memory: each step draws from a stream that is a function of (seed, process, step), see `seed_step`,
+and the order of the data is a function of (seed, number of images). The counters therefore hold the random state and the
+data cursor, and a run that continues from a checkpoint does exactly what it would have done without the break.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from gantrol import __version__, checkpoint
+from gantrol.config import to_dict
+from gantrol.errors import CheckpointError
+from gantrol.train.config import AdamConfig, TrainConfig
+
+CHECKPOINTS = "checkpoints"
+
+
+def seed_step(seed: int, rank: int, step: int) -> None:
+    """Starts torch's random stream of one step of one process."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, rank, step]).generate_state(1, np.uint64)[0] >> 1))
+
+
+def build_adam(net: nn.Module, adam: AdamConfig, lazy_interval: int | None) -> torch.optim.Adam:
+    """Adam over the trainable parameters, corrected for a regulariser that runs every `lazy_interval` steps.
+
+    Source: StyleGAN2 paper, appendix B: with c = I/(I+1), the rate becomes c·lr and the decays βᶜ.
+    """
+    c = 1.0 if lazy_interval is None else lazy_interval / (lazy_interval + 1)
+    parameters = [p for p in net.parameters() if p.requires_grad]
+    is_fusable = all(p.device.type in ("cpu", "cuda") for p in parameters)
+    betas = (adam.beta1**c, adam.beta2**c)
+    return torch.optim.Adam(parameters, lr=adam.lr * c, betas=betas, eps=adam.eps, fused=is_fusable)
+
+
+class TrainState:
+    """Networks, optimisers and counters of a training.
+
+    Attributes:
+        g, d: the networks that learn.
+        g_ema: the moving average of g, the network to use.
+        g_opt, d_opt: their optimisers.
+        n_img: real images shown so far, over all devices; also the data cursor.
+        n_step: steps done so far; with the seed, also the random state.
+        pl_mean: running mean of path lengths, a scalar on the device.
+        elapsed_s: seconds of training so far, over all sessions.
+    """
+
+    def __init__(self, config: TrainConfig, device: torch.device | str) -> None:
+        seed_step(config.seed, 0, -1 + 2**32)  # a stream that no training step uses
+        self.g: nn.Module = config.generator.build().to(device)
+        self.d: nn.Module = config.discriminator.build().to(device)
+        self.g_ema: nn.Module = copy.deepcopy(self.g).eval().requires_grad_(False)
+        loss = config.loss
+        self.g_opt = build_adam(self.g, config.g_adam, loss.pl_interval if loss.pl_weight > 0 else None)
+        has_penalty = loss.r1_gamma > 0 or loss.r2_gamma > 0
+        self.d_opt = build_adam(self.d, config.d_adam, loss.r_interval if has_penalty and loss.r_interval > 1 else None)
+        self.n_img = 0
+        self.n_step = 0
+        self.pl_mean = torch.zeros([], device=device)
+        self.elapsed_s = 0.0
+
+    def _nets(self) -> Iterator[tuple[str, nn.Module]]:
+        yield from (("g", self.g), ("d", self.d), ("g_ema", self.g_ema))
+
+    def _optimisers(self) -> Iterator[tuple[str, torch.optim.Adam, dict[str, nn.Parameter]]]:
+        for name, opt, net in (("g_opt", self.g_opt, self.g), ("d_opt", self.d_opt, self.d)):
+            held = {id(p) for group in opt.param_groups for p in group["params"]}
+            yield name, opt, {key: p for key, p in net.named_parameters() if id(p) in held}
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Every tensor of the state, by a dotted name."""
+        result = {"pl_mean": self.pl_mean}
+        for prefix, net in self._nets():
+            result |= {f"{prefix}.{name}": value for name, value in net.state_dict().items()}
+        for prefix, opt, parameters in self._optimisers():
+            for name, parameter in parameters.items():
+                for key, value in opt.state.get(parameter, {}).items():
+                    result[f"{prefix}.{key}.{name}"] = value
+        return result
+
+    def save(self, folder: Path, config: TrainConfig) -> Path:
+        """Writes `folder`/checkpoints/<images>.safetensors, atomically, and removes checkpoints beyond the last few."""
+        path = folder / CHECKPOINTS / f"{self.n_img:09d}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        metadata = {
+            "gantrol_version": __version__,
+            "n_img": self.n_img,
+            "n_step": self.n_step,
+            "elapsed_s": self.elapsed_s,
+            "config": to_dict(config),
+        }
+        checkpoint.save(path, self.tensors(), metadata)
+        checkpoint.keep_last(path.parent, config.keep_checkpoints)
+        return path
+
+    def load(self, path: Path) -> None:
+        """Takes over the state written to `path`.
+
+        Raises:
+            CheckpointError: the file is damaged, or belongs to other networks.
+        """
+        tensors, metadata = checkpoint.load(path)
+        for prefix, net in self._nets():
+            own = {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
+            try:
+                net.load_state_dict(own)
+            except RuntimeError as error:
+                reason = str(error).splitlines()[-1].strip()
+                raise CheckpointError(f"{path} does not fit this config: {prefix}: {reason}") from error
+        for prefix, opt, parameters in self._optimisers():
+            for name, parameter in parameters.items():
+                state: dict[str, Any] = {}
+                for key in ("step", "exp_avg", "exp_avg_sq"):
+                    value = tensors.get(f"{prefix}.{key}.{name}")
+                    if value is not None:
+                        # Adam's step counter stays where Adam keeps it: beside the parameter if fused.
+                        state[key] = value.clone().to(parameter.device)
+                if state:
+                    opt.state[parameter] = state
+        self.pl_mean = tensors["pl_mean"].clone().to(self.pl_mean.device)
+        self.n_img = int(metadata["n_img"])
+        self.n_step = int(metadata["n_step"])
+        self.elapsed_s = float(metadata["elapsed_s"])

@@ -1,0 +1,309 @@
+"""Importing the images that people have: orientation, transparency, crops, classes, damage; and the two commands."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gantrol.cli import data_import, data_info
+from gantrol.data import DatasetWriter, ImageDataset, import_images
+from gantrol.errors import DataError
+
+
+def save(path: Path, array: np.ndarray, **options: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path, **options)
+
+
+def noise(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def all_pixels(path: Path) -> np.ndarray:
+    """uint8 [N, H, W, C]."""
+    dataset = ImageDataset(path)
+    return np.stack([dataset.pixels(index).transpose(1, 2, 0) for index in range(len(dataset))])
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Five images of different sizes, kinds and folders."""
+    folder = tmp_path / "photos"
+    save(folder / "b/wide.jpg", noise(40, 60, 3))
+    save(folder / "a/tall.png", noise(64, 48, 3))
+    save(folder / "a/square.webp", noise(32, 32, 3))
+    save(folder / "a/grey.png", noise(50, 50))
+    save(folder / "c/deep/tiff.tif", noise(33, 35, 3))
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def test_folder_becomes_a_dataset_in_sorted_order(photos: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    report = import_images(photos, tmp_path / "o.zip", size_px=16, progress=lambda *counts: seen.append(counts))
+    assert (report.count, report.size_px, report.channels, report.upscaled) == (5, 16, 3, 0)
+    assert (report.skipped, report.classes, report.out) == ((), (), tmp_path / "o.zip")
+    assert seen == [(done, 5) for done in range(1, 6)]
+    dataset = ImageDataset(tmp_path / "o.zip")
+    assert (len(dataset), dataset.resolution_px, dataset.channels) == (5, 16, 3)
+    assert dataset.names[0] == "00000/img00000000.png"
+    grey = dataset.pixels(0)  # a/grey.png comes first
+    assert (grey[0] == grey[1]).all()
+    assert dataset.meta["import"]["size_px"] == 16
+
+
+def test_zip_gives_the_same_bytes_as_the_folder(photos: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in photos.rglob("*.*"):
+            archive.write(path, path.relative_to(photos))
+    import_images(photos, tmp_path / "a.zip", size_px=16)
+    import_images(tmp_path / "photos.zip", tmp_path / "b.zip", size_px=16)
+    np.testing.assert_array_equal(all_pixels(tmp_path / "a.zip"), all_pixels(tmp_path / "b.zip"))
+    import_images(photos, tmp_path / "c.zip", size_px=16)
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "c.zip").read_bytes()
+
+
+def test_crop_takes_the_centre(tmp_path: Path) -> None:
+    wide = noise(20, 31, 3)
+    save(tmp_path / "in/a.png", wide)
+    save(tmp_path / "in/b.png", wide.transpose(1, 0, 2).copy())
+    report = import_images(tmp_path / "in", tmp_path / "o.zip")
+    assert report.size_px == 20
+    np.testing.assert_array_equal(all_pixels(tmp_path / "o.zip")[0], wide[:, 5:25])
+    np.testing.assert_array_equal(all_pixels(tmp_path / "o.zip")[1], wide.transpose(1, 0, 2)[5:25])
+    with pytest.raises(DataError, match=r"a.png: 31×20 is not square: use --crop center"):
+        import_images(tmp_path / "in", tmp_path / "p.zip", crop="none")
+    assert not (tmp_path / "p.zip").exists()
+
+
+def test_resize_is_antialiased(tmp_path: Path) -> None:
+    """Single-pixel stripes are above the Nyquist frequency of the result, so they must become grey."""
+    stripes = np.zeros([64, 64, 3], np.uint8)
+    stripes[:, ::2] = 255
+    save(tmp_path / "in/a.png", stripes)
+    import_images(tmp_path / "in", tmp_path / "o.zip", size_px=16)
+    inner = all_pixels(tmp_path / "o.zip")[0, 2:-2, 2:-2]
+    assert abs(inner.astype(int) - 127).max() < 8
+
+
+def test_upscaled_images_are_counted(tmp_path: Path) -> None:
+    save(tmp_path / "in/a.png", noise(8, 8, 3))
+    save(tmp_path / "in/b.png", noise(32, 32, 3))
+    assert import_images(tmp_path / "in", tmp_path / "o.zip", size_px=16).upscaled == 1
+
+
+def test_only_grey_stays_grey_except_as_webp(tmp_path: Path) -> None:
+    save(tmp_path / "in/a.png", noise(8, 8))
+    Image.fromarray(noise(8, 8)).convert("LA").save(tmp_path / "in/b.png")
+    Image.fromarray(noise(8, 8) > 99).convert("1").save(tmp_path / "in/c.png")
+    assert import_images(tmp_path / "in", tmp_path / "o.zip").channels == 1
+    np.testing.assert_array_equal(all_pixels(tmp_path / "o.zip")[0, :, :, 0], noise(8, 8))
+    report = import_images(tmp_path / "in", tmp_path / "p.zip", image_format="webp")
+    assert report.channels == 3
+    assert ImageDataset(tmp_path / "p.zip").names[0].endswith(".webp")
+    np.testing.assert_array_equal(all_pixels(tmp_path / "p.zip")[0, :, :, 2], noise(8, 8))
+
+
+def test_unusual_pixel_types_become_plain(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    clear = np.zeros([8, 8, 4], np.uint8)
+    clear[:4] = (200, 0, 0, 255)
+    save(folder / "1_rgba.png", clear)
+    Image.fromarray(noise(8, 8, 3)).convert("P").save(folder / "2_palette.png")
+    Image.fromarray(noise(8, 8, 3)).convert("CMYK").save(folder / "3_cmyk.jpg")
+    Image.fromarray(np.full([8, 8], 257 * 100, np.uint16)).save(folder / "4_deep.png")
+    Image.fromarray(noise(8, 8, 3)).save(folder / "5.gif")
+    import_images(folder, tmp_path / "o.zip")
+    found = all_pixels(tmp_path / "o.zip")
+    assert found.shape == (5, 8, 8, 3)
+    assert (found[0, :4] == (200, 0, 0)).all()
+    assert (found[0, 4:] == 255).all()
+    assert (found[3] == 100).all()
+    Image.fromarray(np.zeros([8, 8], np.float32)).save(folder / "6.tif")
+    with pytest.raises(DataError, match=r"6.tif: floating-point"):
+        import_images(folder, tmp_path / "p.zip")
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    array = np.zeros([16, 24, 3], np.uint8)
+    array[:, :12] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned clockwise: the left half becomes the upper half
+    save(tmp_path / "in/a.jpg", array, exif=exif.tobytes(), quality=95)
+    import_images(tmp_path / "in", tmp_path / "o.zip")
+    found = all_pixels(tmp_path / "o.zip")[0]
+    assert found[:6].min() > 200
+    assert found[10:].max() < 50
+
+
+def test_labels_attributes_and_schema_are_kept(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path / "a.zip", schema={"age": {"unit": "years"}}, meta={"licence": "CC0"}) as writer:
+        for index in range(4):
+            writer.add(noise(16, 16, 3, seed=index), label=index, attributes={"age": index + 0.5})
+    import_images(tmp_path / "a.zip", tmp_path / "o.zip", size_px=8, max_images=3)
+    dataset = ImageDataset(tmp_path / "o.zip", use_labels=True)
+    assert len(dataset) == dataset.label_dim == 3
+    assert dataset.label(1).tolist() == [0, 1, 0]
+    assert dataset.attributes(2) == {"age": 2.5}
+    assert dataset.schema == {"age": {"unit": "years"}}
+    assert dataset.meta["licence"] == "CC0"
+
+
+def test_importing_a_dataset_onto_itself(tmp_path: Path) -> None:
+    save(tmp_path / "in/a.png", noise(16, 16, 3))
+    import_images(tmp_path / "in", tmp_path / "o.zip")
+    import_images(tmp_path / "o.zip", tmp_path / "o.zip", size_px=8, overwrite=True)
+    assert ImageDataset(tmp_path / "o.zip").resolution_px == 8
+
+
+def test_folders_as_classes(photos: Path, tmp_path: Path) -> None:
+    report = import_images(photos, tmp_path / "o.zip", size_px=8, classes_from_folders=True)
+    assert report.classes == ("a", "b", "c")
+    dataset = ImageDataset(tmp_path / "o.zip", use_labels=True)
+    assert [int(dataset.label(index).argmax()) for index in range(5)] == [0, 0, 0, 1, 2]
+    assert dataset.meta["classes"] == ["a", "b", "c"]
+
+
+def test_shared_leading_folders_are_no_classes(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    photos.rename(tmp_path / "all/train")
+    report = import_images(tmp_path / "all", tmp_path / "o.zip", size_px=8, classes_from_folders=True)
+    assert report.classes == ("a", "b", "c")
+    save(tmp_path / "all/loose.png", noise(8, 8, 3))
+    with pytest.raises(DataError, match=r"loose.png: is in no folder"):
+        import_images(tmp_path / "all", tmp_path / "p.zip", size_px=8, classes_from_folders=True)
+
+
+def test_max_takes_the_first(photos: Path, tmp_path: Path) -> None:
+    assert import_images(photos, tmp_path / "o.zip", size_px=8, max_images=2).count == 2
+    whole = tmp_path / "p.zip"
+    import_images(photos, whole, size_px=8)
+    np.testing.assert_array_equal(all_pixels(tmp_path / "o.zip"), all_pixels(whole)[:2])
+
+
+def test_damaged_files_stop_or_are_skipped(photos: Path, tmp_path: Path) -> None:
+    good = (photos / "a/tall.png").read_bytes()
+    (photos / "a/broken.png").write_bytes(good[: len(good) // 2])
+    (photos / "a/empty.jpg").write_bytes(b"")
+    (photos / "a/fake.png").write_text("<html>not found</html>")
+    with pytest.raises(DataError, match=r"--skip-bad") as caught:
+        import_images(photos, tmp_path / "o.zip", size_px=8)
+    assert "\n" not in str(caught.value)
+    assert sorted(os.listdir(tmp_path)) == ["photos"]
+    report = import_images(photos, tmp_path / "o.zip", size_px=8, skip_bad=True)
+    assert report.count == 5
+    assert sorted(skipped.name for skipped in report.skipped) == ["a/broken.png", "a/empty.jpg", "a/fake.png"]
+    first = import_images(photos, tmp_path / "p.zip", size_px=8, skip_bad=True, max_images=4)
+    assert first.count == 4  # damaged images do not count
+    for path in photos.rglob("*.*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(DataError, match="all 8 images are damaged"):
+        import_images(photos, tmp_path / "q.zip", size_px=8, skip_bad=True)
+
+
+def test_a_late_damaged_file_leaves_nothing(photos: Path, tmp_path: Path) -> None:
+    """Its header is fine, so only the second pass notices, when other images are already written."""
+    good = (photos / "a/tall.png").read_bytes()
+    (photos / "z.png").write_bytes(good[: len(good) // 2])
+    with pytest.raises(DataError, match=r"z.png: damaged image .*--skip-bad"):
+        import_images(photos, tmp_path / "o.zip", size_px=8)
+    assert sorted(os.listdir(tmp_path)) == ["photos"]
+
+
+def test_different_sizes_need_a_size(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="choose one size for all with --size"):
+        import_images(photos, tmp_path / "o.zip")
+    assert not (tmp_path / "o.zip").exists()
+
+
+def test_an_interrupted_import_leaves_nothing(photos: Path, tmp_path: Path) -> None:
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_images(photos, tmp_path / "o.zip", size_px=8, progress=interrupt)
+    assert sorted(os.listdir(tmp_path)) == ["photos"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing", "does not exist; this version imports a folder or a zip"),
+        ("cifar-10-python.tar.gz", "is a tar archive; this version imports a folder or a zip"),
+        ("lmdb/", "is an LMDB database"),
+        ("empty/", "holds no images"),
+        ("picture.png", "is a single image"),
+        ("text", "not a zip"),
+        ("train.parquet", "is a Parquet file"),
+    ],
+)
+def test_sources_of_other_kinds(tmp_path: Path, name: str, message: str) -> None:
+    source = tmp_path / name
+    if name.endswith("/"):
+        source.mkdir()
+        if name == "lmdb/":
+            (source / "data.mdb").write_bytes(b"")
+    elif name != "missing":
+        source.write_bytes(b"content")
+    with pytest.raises(DataError, match=message) as caught:
+        import_images(source, tmp_path / "o.zip")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "o.zip").exists()
+
+
+@pytest.mark.parametrize("options", [{"size_px": 0}, {"size_px": 10**6}, {"max_images": 0}])
+def test_impossible_options(photos: Path, tmp_path: Path, options: dict[str, int]) -> None:
+    with pytest.raises(DataError, match="expected"):
+        import_images(photos, tmp_path / "o.zip", **options)  # type: ignore[arg-type]
+
+
+def test_commands(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (photos / "a/broken.png").write_bytes(b"")
+    out = tmp_path / "o.zip"
+    data_import.run(data_import.DataImport(source=photos, out=out, size=40, skip_bad=True, classes_from_folders=True))
+    printed = capsys.readouterr().out
+    assert "o.zip: 5 images, 40×40 RGB" in printed
+    assert "3 classes: a, b, c" in printed
+    assert "2 images were smaller than 40 px" in printed
+    assert "1 damaged images were left out:" in printed
+    assert "broken.png" in printed
+    data_info.run(data_info.DataInfo(data=out, json=tmp_path / "info.json"))
+    printed = capsys.readouterr().out
+    assert "5 (5 png), 40×40 RGB" in printed
+    assert "3 classes (0: 3, 1: 1, 2: 1)" in printed
+    summary = json.loads((tmp_path / "info.json").read_text())
+    assert summary["images"] == 5
+    assert "version" in summary
+
+
+def test_info_lists_attributes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with DatasetWriter(tmp_path / "a.zip", schema={"yaw": {"unit": "deg"}}) as writer:
+        for yaw in (-10, 20):
+            writer.add(noise(8, 8, 3), attributes={"yaw": yaw, "style": "plain"}, label=[0.5, yaw])
+    data_info.run(data_info.DataInfo(data=tmp_path / "a.zip"))
+    printed = capsys.readouterr().out
+    assert "vectors of 2 numbers" in printed
+    assert [line.split() for line in printed.splitlines() if line.startswith("yaw")] == [
+        ["yaw", "deg", "-10", "5", "20"]
+    ]
+    assert "plain: 2" in printed
+
+
+def test_a_grey_16_bit_image_keeps_its_range() -> None:
+    from gantrol.data.images import open_any
+
+    ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    buffer = io.BytesIO()
+    Image.fromarray(ramp).save(buffer, "PNG")
+    found = np.asarray(open_any(buffer.getvalue(), "x"))
+    assert (found.min(), found.max()) == (0, 255)

@@ -1,0 +1,76 @@
+"""Pictures: conversion to bytes, grids, sheets, atomic saving."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gantrol import pictures
+from gantrol.errors import ConfigError, DataError
+
+
+def test_floats_become_bytes_by_truncation() -> None:
+    values = torch.tensor([-2.0, -1.0, -127 / 127.5, 0.0, 0.0079, 1.0, 3.0]).reshape(1, 1, 1, 7)
+    assert pictures.to_uint8(values).flatten().tolist() == [0, 0, 1, 128, 129, 255, 255]
+    assert pictures.to_arrays(torch.zeros(2, 3, 4, 5)).shape == (2, 4, 5, 3)
+
+
+def test_a_grid_places_images_row_by_row_and_leaves_the_rest_white() -> None:
+    images = np.stack([np.full((2, 3, 3), 10 * i, np.uint8) for i in range(5)])
+    grid = np.asarray(pictures.image_grid(images, columns=3, gap=1))
+    assert grid.shape == (5, 11, 3)
+    assert (grid[3:5, 4:7] == 40).all()
+    assert (grid[2] == 255).all()
+    assert (grid[3:, 8:] == 255).all()
+    assert pictures.image_grid(images[..., :1]).mode == "L"
+    with pytest.raises(ConfigError, match="at least one image"):
+        pictures.image_grid(images[:0])
+    with pytest.raises(ConfigError, match="columns=0"):
+        pictures.image_grid(images, columns=0)
+
+
+@pytest.mark.parametrize(("size", "expected"), [(32, 8), (100, 3), (256, 1), (1024, 1)])
+def test_tiny_pictures_are_enlarged_by_a_whole_factor(size: int, expected: int) -> None:
+    assert pictures.enlargement_factor((size, size), 256) == expected
+
+
+def test_nearest_enlargement_repeats_pixels() -> None:
+    image = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(2, 2, 3))
+    enlarged = np.asarray(pictures.enlarge(image, 3))
+    np.testing.assert_array_equal(enlarged, np.asarray(image).repeat(3, 0).repeat(3, 1))
+    with pytest.raises(ConfigError, match="did you mean lanczos"):
+        pictures.enlarge(image, 2, "lanczo")  # type: ignore[arg-type]
+
+
+def test_a_sheet_has_captions_left_of_its_rows() -> None:
+    rows = [(f"{kimg} kimg", np.full((4, 16, 16, 3), (200, 9, 9), np.uint8)) for kimg in (0, 10, 250)]
+    sheet = np.asarray(pictures.captioned_sheet(rows, title="samples over time"))
+    assert sheet.shape[1] > 4 * 48
+    assert (sheet == (200, 9, 9)).all(axis=2).sum() == 3 * 4 * 48 * 48
+    assert (sheet[:, :40] < 128).any()  # ink on the left
+    with pytest.raises(ConfigError, match="at least one row"):
+        pictures.captioned_sheet([])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg"])
+def test_pictures_are_saved_whole(tmp_path: Path, suffix: str) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    path = pictures.save_image(tmp_path / "deep" / f"a{suffix}", image)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    with Image.open(path) as read:
+        if suffix != ".jpg":
+            np.testing.assert_array_equal(np.asarray(read), image)
+    assert path.stat().st_mode & 0o444 == 0o444
+
+
+def test_impossible_destinations_are_one_line(tmp_path: Path) -> None:
+    image = np.zeros((8, 8, 3), np.uint8)
+    with pytest.raises(ConfigError, match=r"a\.tiff: pictures are written as \.png"):
+        pictures.save_image(tmp_path / "a.tiff", image)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"^cannot write [^\n]*$"):
+        pictures.save_image(tmp_path / "file" / "a.png", image)
