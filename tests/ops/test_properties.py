@@ -155,6 +155,18 @@ def test_modulated_batch_equals_single_samples() -> None:
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
+def test_half_precision_does_not_overflow() -> None:
+    """Clamped activations and one-sided weights: the sums inside the convolution stay finite in float16."""
+    torch.manual_seed(0)
+    x = 200 * torch.randn(1, 512, 4, 4).clamp(-1.28, 1.28)
+    w, s = torch.randn(8, 512, 3, 3) + 0.3, torch.ones(1, 512)
+    gain = torch.tensor(1 / 150)
+    half = ops.modulated_conv2d(x.half(), w, s, padding=1, input_gain=gain)
+    single = ops.modulated_conv2d(x, w, s, padding=1, input_gain=gain)
+    assert half.isfinite().all()
+    assert (half.float() - single).abs().max() < 2e-2 * single.abs().max()
+
+
 def test_graph_tools_see_one_operator() -> None:
     class Layer(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

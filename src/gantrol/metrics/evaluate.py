@@ -197,7 +197,7 @@ def _open(data: ImageDataset | str | Path | None, model: Model, *, use_labels: b
         return data
     if data is None:
         known = model.training.get("data")
-        if not isinstance(known, str) or not Path(known).exists():
+        if not isinstance(known, str) or not known or not Path(known).exists():
             raise ConfigError("this model does not come with its training images: give a dataset (--data F.zip)")
         data = known
     return ImageDataset(data, use_labels=use_labels)

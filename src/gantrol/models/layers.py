@@ -150,18 +150,20 @@ class Convolution(nn.Module):
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
         """Maps `x` [N, C_in, H, W] to [N, C_out, H·up/down, W·up/down] in the type of `x`, times `gain`."""
+        # Both activations are positively homogeneous, act(g·x) = g·act(x): gains cost nothing inside the weights.
+        gain = gain * self.act_gain
         y = conv2d_resample(
             x,
-            (self.weight * self.weight_gain).to(x.dtype),
+            (self.weight * (self.weight_gain * gain)).to(x.dtype),
             f=self.resample_filter,
             up=self.up,
             down=self.down,
             padding=self.padding,
             flip_weight=self.up == 1,  # the transposed convolution of up = 2 sees the kernel as it is stored
         )
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        clamp = None if self.conv_clamp is None else self.conv_clamp * gain
-        return bias_act(y, bias, act=self.act, gain=self.act_gain * gain, clamp=clamp)
+        bias = None if self.bias is None else (self.bias * gain).to(x.dtype)
+        clamp = None if self.conv_clamp is None else self.conv_clamp * gain / self.act_gain
+        return bias_act(y, bias, act=self.act, gain=1, clamp=clamp)
 
 
 class MappingNetwork(nn.Module):

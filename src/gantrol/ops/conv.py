@@ -179,6 +179,9 @@ def modulated_conv2d(
         w = w * w.square().mean([1, 2, 3], keepdim=True).rsqrt()
         s = s * s.square().mean().rsqrt()
         d = demodulation(w, s)  # [N, O]
+        if x.dtype == torch.float16:  # sums over I·k² inputs must stay below 65504
+            fan_in = w[0].numel() ** 0.5
+            w, d = w / fan_in, d * fan_in
     if input_gain is not None:
         if input_gain.ndim == 0 and d is not None:
             d = d * input_gain

@@ -5,7 +5,7 @@ hair lies, whether it hangs, and at what height it ends at each azimuth. Ends an
 where there is hair) that the rasteriser interpolates and clips, so they are crisp at any resolution. The sheet is made
 once on the average head; `Sheet.fit` then carries it along with a person's skull.
 
-Coordinates: the average head with the eyes' middle at the origin, dm; azimuth 0° = the face, 90° = the ear, 180° = nape.
+Coordinates: the average head with the eyes' middle at the origin, dm; azimuth 0° is the face, 90° the ear, 180° nape.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ COLUMNS, ROWS = 96, 32
 SKULL_CENTER = np.array([0.0, 0.12, -0.68])
 
 # |azimuth| in degrees -> height in dm where natural hair begins
-_HAIRLINE = ([0, 12, 24, 34, 44, 54, 64, 71, 78, 84, 92, 104, 112, 122, 150, 180],
-             [0.66, 0.67, 0.64, 0.56, 0.40, 0.24, 0.10, -0.10, -0.16, 0.06, 0.16, 0.14, -0.25, -0.52, -0.70, -0.74])  # fmt: skip
+_HAIRLINE = (
+    [0, 12, 24, 34, 44, 54, 64, 71, 78, 84, 92, 104, 112, 122, 150, 180],
+    [0.66, 0.67, 0.64, 0.56, 0.40, 0.24, 0.10, -0.10, -0.16, 0.06, 0.16, 0.14, -0.25, -0.52, -0.70, -0.74],
+)
 
 
 def hairline(points: FloatArray) -> FloatArray:
@@ -65,22 +67,47 @@ class Style:
     bun: bool = False
 
 
+_FOREHEAD_FREE = ((0, 0.66), (12, 0.67), (24, 0.64), (34, 0.52), (42, 0.26))
+_FRINGE = ((0, 0.31), (24, 0.29), (36, 0.22), (44, 0.02))
+_FRINGE_SHORT = ((0, 0.30), (30, 0.28), (42, 0.24), (54, 0.10), (66, -0.12), (78, -0.22), (90, -0.12), (104, -0.2))
+
 STYLES: dict[str, Style] = {
-    "short": Style(side=0.07, top=0.15, front=0.02, locks=0.02),
+    "short": Style(side=0.07, top=0.15, front=0.02),
     "quiff": Style(side=0.05, top=0.24, front=0.14, taper=0.10, locks=0.03),
-    "side_part": Style(side=0.09, top=0.19, front=0.05, taper=0.16, crown=(28.0, 10.0), locks=0.025),
-    "bangs": Style(side=0.12, top=0.16, taper=0.0, ragged=0.045,
-                   ends=((0, 0.30), (30, 0.28), (42, 0.24), (54, 0.10), (66, -0.12), (78, -0.22), (90, -0.12), (104, -0.2),
-                         (120, -0.6), (180, -0.82))),
-    "bob": Style(side=0.15, top=0.17, hangs=True, taper=0.12, ragged=0.05, inward=0.14, crown=(14.0, 6.0),
-                 ends=((0, 0.66), (12, 0.67), (24, 0.64), (34, 0.52), (42, 0.26), (48, -0.30), (54, -0.86), (180, -0.9))),
-    "long": Style(side=0.13, top=0.15, hangs=True, taper=0.12, ragged=0.05, inward=-0.15, crown=(0.0, 14.0),
-                  ends=((0, 0.66), (12, 0.67), (24, 0.64), (34, 0.52), (42, 0.26), (49, -0.40), (55, -1.9), (180, -2.2))),
-    "long_bangs": Style(side=0.13, top=0.16, hangs=True, taper=0.0, ragged=0.05, inward=-0.12,
-                        ends=((0, 0.31), (24, 0.29), (36, 0.22), (44, 0.02), (50, -0.7), (56, -1.9), (180, -2.2))),
-    "afro": Style(side=0.34, top=0.36, front=0.0, taper=0.34, curls=0.045, locks=0.0, ragged=0.03),
-    "bun": Style(side=0.045, top=0.055, taper=0.2, locks=0.006, crown=(0.0, -45.0), bun=True),
-}  # fmt: skip
+    "side_part": Style(side=0.09, top=0.19, front=0.05, taper=0.16, locks=0.025, crown=(28, 10)),
+    "bangs": Style(side=0.12, top=0.16, taper=0, ragged=0.045, ends=(*_FRINGE_SHORT, (120, -0.6), (180, -0.82))),
+    "bob": Style(
+        side=0.15,
+        top=0.17,
+        hangs=True,
+        ends=(*_FOREHEAD_FREE, (48, -0.30), (54, -0.86), (180, -0.9)),
+        ragged=0.05,
+        taper=0.12,
+        crown=(14, 6),
+        inward=0.14,
+    ),
+    "long": Style(
+        side=0.13,
+        top=0.15,
+        hangs=True,
+        ends=(*_FOREHEAD_FREE, (49, -0.40), (55, -1.9), (180, -2.2)),
+        ragged=0.05,
+        taper=0.12,
+        crown=(0, 14),
+        inward=-0.15,
+    ),
+    "long_bangs": Style(
+        side=0.13,
+        top=0.16,
+        hangs=True,
+        ends=(*_FRINGE, (50, -0.7), (56, -1.9), (180, -2.2)),
+        ragged=0.05,
+        taper=0,
+        inward=-0.12,
+    ),
+    "afro": Style(side=0.31, top=0.28, taper=0.34, curls=0.045, locks=0, ragged=0.03),
+    "bun": Style(side=0.045, top=0.055, taper=0.2, locks=0.006, crown=(0, -45), bun=True),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +132,7 @@ class Sheet:
     """[H] the vertex one row down the strand."""
 
     def fit(self, displacement: FloatArray) -> FloatArray:
-        """Carries the sheet along with the skull: `displacement` [V, 3] from the average to the person, both aligned."""
+        """Carries the sheet along with the skull: `displacement` [V, 3] leads from the average to the person."""
         moved: FloatArray = self.points + self.follow @ displacement
         return moved
 
@@ -122,7 +149,9 @@ def _skull() -> tuple[cKDTree, IntArray, FloatArray]:
     """Skull vertices as a tree of directions from SKULL_CENTER, their indices and their distances."""
     head, points = load_head(), canonical()
     body = np.arange(len(points)) < len(head.part)
-    skin = body & (np.pad(head.part, (0, len(points) - len(head.part)), constant_values=255) == head.parts.index("skin"))
+    skin = body & (
+        np.pad(head.part, (0, len(points) - len(head.part)), constant_values=255) == head.parts.index("skin")
+    )
     side = abs(points[:, 0]) > 0.60
     ears = (head.masks["ears"] > 0.2) | (side & (points[:, 1] < 0.12) & (points[:, 1] > -0.55) & (points[:, 2] < -0.5)
                                          & (points[:, 2] > -1.05) & (abs(points[:, 0]) > 0.70))  # fmt: skip
@@ -139,7 +168,7 @@ def _smooth_noise(rng: np.random.Generator, columns: int, knots: int) -> NDArray
     return np.interp(np.arange(columns) / columns * knots, np.arange(knots + 1), np.append(values, values[0]))
 
 
-def _ramp(x: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+def _ramp(x: NDArray[np.floating], low: float, high: float) -> NDArray[np.float64]:
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
@@ -177,31 +206,47 @@ def _strand_paths(style: Style, rng: np.random.Generator) -> tuple[NDArray[np.fl
         thick = 0.015 + (thick - 0.015) * _ramp(above, -0.02, style.taper)
     paths = SKULL_CENTER + way * (radius + thick)[:, :, None]
     if style.hangs:
-        reach = np.hypot(paths[:, :, 0], paths[:, :, 2] - SKULL_CENTER[2])
-        reach = np.where(theta < np.radians(60), reach, np.maximum.accumulate(reach, axis=1))
-        leave = np.array([int(np.argmax(row >= row.max() - 1e-3)) for row in reach])
-        for column, k in enumerate(leave):
-            drop = np.linspace(0, 2.6, steps - k)
-            turn = 1 - style.inward * _ramp(drop, 0.2, 1.1)
-            start = paths[column, k] - SKULL_CENTER
-            paths[column, k:] = SKULL_CENTER + start * np.stack([turn, np.ones_like(turn), turn], axis=1)
-            paths[column, k:, 1] -= drop
-            skull[column, k:] = skull[column, k]
+        _let_hang(paths, skull, theta, style.inward)
     if style.curls:
         bump = rng.uniform(-1, 1, (COLUMNS, steps))
         bump = np.concatenate([bump, bump[:1]], axis=0)
         paths += way * (style.curls * bump * _ramp(theta, 0.05, 0.3))[:, :, None]
+    return _evenly_spaced(paths, skull)
 
-    # rows evenly spaced along each strand
-    length = np.linalg.norm(np.diff(paths, axis=1), axis=2).cumsum(1)
-    length = np.concatenate([np.zeros((COLUMNS + 1, 1)), length], axis=1)
-    even, roots = np.empty((COLUMNS + 1, ROWS, 3)), np.empty((COLUMNS + 1, ROWS, 3))
-    for column in range(COLUMNS + 1):
-        at = np.linspace(0, length[column, -1], ROWS)
+
+def _let_hang(
+    paths: NDArray[np.float64], roots: NDArray[np.float64], theta: NDArray[np.float64], inward: float
+) -> None:
+    """Lets strands [columns, steps, 3] fall straight down from where they reach farthest out; changes both arrays."""
+    reach = np.hypot(paths[:, :, 0], paths[:, :, 2] - SKULL_CENTER[2])
+    reach = np.where(theta < np.radians(60), reach, np.maximum.accumulate(reach, axis=1))
+    for column, row in enumerate(reach):
+        leave = int(np.argmax(row >= row.max() - 1e-3))
+        drop = np.linspace(0, 2.6, len(theta) - leave)
+        turn = 1 - inward * _ramp(drop, 0.2, 1.1)
+        start = paths[column, leave] - SKULL_CENTER
+        paths[column, leave:] = SKULL_CENTER + start * np.stack([turn, np.ones_like(turn), turn], axis=1)
+        paths[column, leave:, 1] -= drop
+        roots[column, leave:] = roots[column, leave]
+
+
+def _lengths(paths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The way along each strand [columns, steps, 3] up to each of its points: [columns, steps]."""
+    steps = np.linalg.norm(np.diff(paths, axis=1), axis=2)
+    return np.concatenate([np.zeros((len(paths), 1)), steps.cumsum(1)], axis=1)
+
+
+def _evenly_spaced(
+    paths: NDArray[np.float64], roots: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Resamples strands and their roots to ROWS points of equal distance along the strand."""
+    even, even_roots = np.empty((len(paths), ROWS, 3)), np.empty((len(paths), ROWS, 3))
+    for column, length in enumerate(_lengths(paths)):
+        at = np.linspace(0, length[-1], ROWS)
         for axis in range(3):
-            even[column, :, axis] = np.interp(at, length[column], paths[column, :, axis])
-            roots[column, :, axis] = np.interp(at, length[column], skull[column, :, axis])
-    return even, roots
+            even[column, :, axis] = np.interp(at, length, paths[column, :, axis])
+            even_roots[column, :, axis] = np.interp(at, length, roots[column, :, axis])
+    return even, even_roots
 
 
 def _bun() -> tuple[NDArray[np.float64], IntArray, int]:
@@ -231,25 +276,27 @@ def sheet(name: str) -> Sheet | None:
     paths, roots = _strand_paths(style, rng)
     points, rooted = paths.reshape(-1, 3), roots.reshape(-1, 3)
     azimuth = np.degrees(np.arctan2(abs(points[:, 0]), points[:, 2] - SKULL_CENTER[2]))
-    ends = np.interp(azimuth, *zip(*style.ends, strict=True)) if style.ends else np.interp(azimuth, *_HAIRLINE)
+    ends = np.interp(azimuth, *np.transpose(style.ends)) if style.ends else np.interp(azimuth, *_HAIRLINE)
     ragged = 0.6 * _smooth_noise(rng, COLUMNS, 60) + 0.6 * _smooth_noise(rng, COLUMNS, 19)
     # the hairline is even and lies a little behind the painted roots; free ends are ragged
     free = _ramp(np.interp(azimuth, *_HAIRLINE) - ends, 0.05, 0.3)
     cut = points[:, 1] - ends - 0.025 * (1 - free) + style.ragged * free * np.repeat(np.append(ragged, ragged[0]), ROWS)
     strand = np.repeat(np.linspace(0, 1, COLUMNS + 1), ROWS)
-    along = np.concatenate([np.zeros((COLUMNS + 1, 1)), np.linalg.norm(np.diff(paths, axis=1), axis=2).cumsum(1)], axis=1)
+    along = _lengths(paths).ravel()
     triangles = _grid_triangles(COLUMNS + 1, ROWS)
     rows = np.tile(np.arange(ROWS), COLUMNS + 1)
     before = np.arange(len(points)) - (rows > 0)
     after = np.arange(len(points)) + (rows < ROWS - 1)
-    along = along.ravel()
     if style.bun:
         knot, knot_triangles, across = _bun()
         n, row = len(points), np.tile(np.arange(across), len(knot) // across)
         triangles = np.concatenate([triangles, knot_triangles + n])
         before = np.concatenate([before, np.arange(len(knot)) + n - (row > 0)])
         after = np.concatenate([after, np.arange(len(knot)) + n + (row < across - 1)])
-        points, rooted = np.concatenate([points, knot]), np.concatenate([rooted, np.tile([[0, 1.06, -0.9]], (len(knot), 1))])
+        points, rooted = (
+            np.concatenate([points, knot]),
+            np.concatenate([rooted, np.tile([[0, 1.06, -0.9]], (len(knot), 1))]),
+        )
         cut = np.concatenate([cut, np.ones(len(knot))])
         strand = np.concatenate([strand, np.repeat(np.linspace(0, 0.5, len(knot) // across), across)])
         along = np.concatenate([along, row * 0.08])

@@ -86,7 +86,7 @@ def load_head() -> Head:
     path = resources.files("gantrol.data.faces") / "assets/head.safetensors"
     with resources.as_file(path) as file, safe_open(file, framework="np") as asset:
         tensor = {name: asset.get_tensor(name) for name in asset.keys()}  # noqa: SIM118 (not a mapping)
-        meta = {name: json.loads(asset.metadata()[name]) for name in ("parts", "joints", "masks", "basis")}
+        meta = json.loads(asset.metadata()["head"])
     template = tensor["template"]
     start, vertex = tensor["basis_start"], tensor["basis_vertex"].astype(np.int32)
     step = np.repeat(tensor["basis_step"], np.diff(start))

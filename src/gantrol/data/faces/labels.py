@@ -48,7 +48,9 @@ class Attribute:
         """Returns the value in JSON-ready form, or raises ConfigError naming the attribute and what it takes."""
         if self.kind == "choice":
             if value not in self.choices:
-                raise ConfigError(f"{self.name}={value!r} is not one of its choices; {nearest(str(value), self.choices)}")
+                raise ConfigError(
+                    f"{self.name}={value!r} is not one of its choices; {nearest(str(value), self.choices)}"
+                )
             return value
         if self.kind == "color":
             parts = list(value) if isinstance(value, list | tuple | np.ndarray) else [value]
@@ -76,8 +78,8 @@ HAIR_STYLES = ("bald", "buzz", "short", "quiff", "side_part", "bangs", "bob", "l
 _HAIR_STYLE_ODDS = (3, 7, 17, 13, 13, 8, 10, 12, 5, 6, 6)
 
 # sRGB anchors of natural hair (black to grey), dyed hair, eyes and clothes
-_HAIR = [(18, 15, 14), (38, 26, 20), (64, 42, 28), (98, 64, 38), (140, 96, 56), (184, 144, 88), (214, 184, 132),
-         (104, 48, 26), (142, 78, 44), (132, 130, 128), (206, 204, 200)]  # fmt: skip
+_HAIR = [(18, 15, 14), (26, 20, 18), (38, 28, 24), (58, 42, 32), (84, 60, 42), (124, 94, 64), (184, 144, 88),
+         (214, 184, 132), (96, 46, 30), (132, 76, 48), (132, 130, 128), (206, 204, 200)]  # fmt: skip
 _HAIR_DYED = [(150, 30, 60), (50, 70, 150), (90, 50, 130), (40, 120, 110), (210, 110, 150)]
 _EYES = [(58, 34, 18), (84, 52, 26), (120, 84, 42), (104, 108, 60), (86, 120, 96), (92, 130, 160), (120, 140, 152)]
 
@@ -133,11 +135,21 @@ def _scalar(
 ) -> Attribute:
     mirror = -1 if name in ("yaw", "roll", "gaze_yaw", "light_azimuth") else 1
     return Attribute(
-        name=name, kind="scalar", unit=unit, low=low, high=high, default=default, help=help, sample=sample, mirror=mirror
+        name=name,
+        kind="scalar",
+        unit=unit,
+        low=low,
+        high=high,
+        default=default,
+        help=help,
+        sample=sample,
+        mirror=mirror,
     )
 
 
-def _color(name: str, default: list[float], sample: Callable[[np.random.Generator], list[float]], help: str) -> Attribute:
+def _color(
+    name: str, default: list[float], sample: Callable[[np.random.Generator], list[float]], help: str
+) -> Attribute:
     return Attribute(name=name, kind="color", unit="sRGB", low=0, high=1, default=default, sample=sample, help=help)
 
 

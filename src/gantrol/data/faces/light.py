@@ -11,7 +11,7 @@ import numpy as np
 from gantrol.data.faces.head import FloatArray
 from gantrol.data.faces.labels import Row
 
-KEY_COLOR = np.array([1.0, 0.96, 0.90], dtype=np.float32) * 1.28
+KEY_COLOR = np.array([1.28, 1.23, 1.15], dtype=np.float32)
 SKY_COLOR = np.array([0.40, 0.42, 0.46], dtype=np.float32)
 GROUND_COLOR = np.array([0.22, 0.20, 0.19], dtype=np.float32)
 SKIN_WRAP = np.array([0.34, 0.22, 0.16], dtype=np.float32)
@@ -19,7 +19,7 @@ _TO_VIEWER = np.array([0.0, 0.0, 1.0], dtype=np.float32)
 
 
 def dot(vectors: FloatArray, way: FloatArray) -> FloatArray:
-    """Products of rows [P, 3] with one vector [3]: [P]; written out, so that no threaded library changes the rounding."""
+    """Products of rows [P, 3] with one vector [3]: [P]; written out: a threaded library might round otherwise."""
     product: FloatArray = vectors[:, 0] * way[0] + vectors[:, 1] * way[1] + vectors[:, 2] * way[2]
     return product
 
@@ -38,25 +38,29 @@ def ambient(normals: FloatArray, occlusion: FloatArray) -> FloatArray:
     return light
 
 
-def diffuse(normals: FloatArray, key: FloatArray, wrap: FloatArray | float) -> FloatArray:
+def diffuse(normals: FloatArray, key: FloatArray, wrap: FloatArray | np.float32) -> FloatArray:
     """The key light on a matte surface: a cosine wrapped round by `wrap` (a number, or one per channel): [P, 3]."""
-    facing = np.maximum((dot(normals, key)[:, None] + wrap) / (1 + np.float32(wrap)), 0)
-    light: FloatArray = facing * facing * (3 - facing) * np.float32(0.5) * KEY_COLOR  # smooth at the terminator
-    return light
+    facing: FloatArray = np.maximum((dot(normals, key)[:, None] + wrap) / (1 + wrap), 0)
+    smooth: FloatArray = facing * facing * (3 - facing) * np.float32(0.5)  # no kink at the terminator
+    return smooth * KEY_COLOR
+
+
+def _half_way(key: FloatArray) -> FloatArray:
+    """The unit vector between the key light and the viewer: the normal that mirrors one to the other."""
+    half = key + _TO_VIEWER
+    return (half / max(float(np.sqrt((half * half).sum())), 1e-6)).astype(np.float32)
 
 
 def highlight(normals: FloatArray, key: FloatArray, power: float) -> FloatArray:
     """The mirror lobe of the key light towards the viewer, 0–1: [P]."""
-    half = key + _TO_VIEWER
-    half = half / np.maximum(np.linalg.norm(half), 1e-6)
-    lobe: FloatArray = np.maximum(dot(normals, half), 0) ** power
-    return lobe
+    half = _half_way(key)
+    lobe: FloatArray = np.maximum(dot(normals, half), 0)
+    return lobe ** np.float32(power)
 
 
 def strand_light(tangents: FloatArray, normals: FloatArray, key: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Kajiya–Kay: what strands along `tangents` [P, 3] scatter and mirror of the key light, each [P]."""
-    half = key + _TO_VIEWER
-    half = half / np.maximum(np.linalg.norm(half), 1e-6)
+    half = _half_way(key)
     across = np.sqrt(np.maximum(1 - dot(tangents, key) ** 2, 0))
     toward = np.clip(dot(normals, key) * 0.8 + 0.3, 0, 1)
     mirrored = np.maximum(1 - dot(tangents, half) ** 2, 0) ** 30

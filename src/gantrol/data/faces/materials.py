@@ -19,8 +19,9 @@ from gantrol.data.faces.shape import identity_rng
 
 _SKIN_STOPS = np.array([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
 _SKIN_SRGB = np.array(
-    [[82, 54, 42], [112, 74, 55], [148, 102, 76], [190, 137, 104], [218, 168, 138], [234, 194, 170]]
+    [[82, 54, 42], [112, 74, 55], [150, 107, 83], [188, 141, 112], [215, 170, 143], [232, 194, 172]]
 ) / 255  # fmt: skip
+_PUPIL = np.full(3, 0.006, dtype=np.float32)
 MOUTH_COLORS = {
     "teeth": np.array([0.62, 0.58, 0.50], dtype=np.float32),
     "tongue": np.array([0.34, 0.10, 0.10], dtype=np.float32),
@@ -71,7 +72,9 @@ def strand_noise(place: FloatArray, along: FloatArray, spacing: float) -> FloatA
         cell = np.floor(x)
         t = x - cell
         index = cell.astype(np.int64)
-        total += weight * visible * (_NOISE.take(index & 4095) * (1 - t) + _NOISE.take((index + 1) & 4095) * t - 0.5) * 2
+        total += (
+            weight * visible * (_NOISE.take(index & 4095) * (1 - t) + _NOISE.take((index + 1) & 4095) * t - 0.5) * 2
+        )
     return total
 
 
@@ -86,7 +89,7 @@ def palette(row: Row) -> Palette:
     lips = skin * np.array([0.86, 0.50, 0.48]) + np.array([0.050, 0.006, 0.010]) * (0.3 + 0.7 * tone)
     lips = lips * (1 - 0.55 * made_up) + np.array([0.36, 0.045, 0.06]) * 0.55 * made_up * (0.55 + 0.45 * tone)
     hair_color = decode(np.array(row["hair_color"]))
-    brows = (0.4 * hair_color + 0.6 * hair_color.mean()) * 0.35 + np.array([0.018, 0.011, 0.008])  # never fully dyed
+    brows = (0.4 * hair_color + 0.6 * hair_color.mean()) * 0.24 + np.array([0.018, 0.011, 0.008])  # never fully dyed
     masculine = float(np.clip(row["gender"] * 2 - 1, 0, 1)) * float(np.clip((row["age"] - 15) / 8, 0, 1))
     return Palette(
         skin=skin.astype(np.float32),
@@ -136,7 +139,9 @@ def skin(points: FloatArray, masks: dict[str, FloatArray], look: Palette, row: R
     sockets = _spot(points, 0.28, -0.02, 0.22, 0.13) * front
     color *= 1 - sockets[:, None] * np.array([0.10, 0.15, 0.13], dtype=np.float32)
     if look.freckles:
-        grain = _NOISE[(np.floor(points[:, 0] * 70).astype(np.int64) * 61 + np.floor(points[:, 1] * 70).astype(np.int64)) % 4096]
+        grain = _NOISE[
+            (np.floor(points[:, 0] * 70).astype(np.int64) * 61 + np.floor(points[:, 1] * 70).astype(np.int64)) % 4096
+        ]
         spots = smooth_step(grain, 0.80, 0.95) * (_spot(points, 0.25, -0.28, 0.3, 0.2)) * look.freckles
         color *= 1 - spots[:, None] * np.array([0.16, 0.26, 0.32], dtype=np.float32)
     if look.stubble:
@@ -148,7 +153,11 @@ def skin(points: FloatArray, masks: dict[str, FloatArray], look: Palette, row: R
         brow = np.sin(points[:, 1] * 62 + 0.8 * np.sin(points[:, 0] * 5)) ** 8 * _spot(points, 0.0, 0.44, 0.38, 0.13)
         feet = np.sin(points[:, 1] * 75 + abs(points[:, 0]) * 12) ** 6 * _spot(points, 0.60, -0.02, 0.07, 0.12)
         fold = abs(points[:, 0]) - 0.185 - 0.22 * np.clip(-0.42 - points[:, 1], 0, 0.4)
-        folds = np.exp(-((fold / 0.022) ** 2)) * smooth_step(points[:, 1], -0.36, -0.46) * smooth_step(points[:, 1], -0.82, -0.66)
+        folds = (
+            np.exp(-((fold / 0.022) ** 2))
+            * smooth_step(points[:, 1], -0.36, -0.46)
+            * smooth_step(points[:, 1], -0.82, -0.66)
+        )
         bags = _spot(points, 0.28, -0.155, 0.13, 0.022)
         lines = (0.5 * brow + 0.45 * feet + 0.6 * folds + 0.35 * bags) * front * look.age_lines
         color *= 1 - np.minimum(lines, 0.7)[:, None] * np.array([0.50, 0.55, 0.55], dtype=np.float32)
@@ -166,7 +175,7 @@ def skin(points: FloatArray, masks: dict[str, FloatArray], look: Palette, row: R
         cover = smooth_step(above, -0.05, 0.05) * (1 - masks["ears"]) * (points[:, 1] > -0.8)
         roots = look.hair * 0.75 + look.skin * 0.06
         if row["hair_style"] == "buzz":
-            cover = cover * (0.80 + 0.1 * strand_noise(points[:, 0] * 90 + points[:, 2] * 70, points[:, 1] * 30, spacing * 90))
+            cover = cover * 0.82
         color = mix(color, roots, cover.astype(np.float32))
         if row["hair_style"] != "buzz":  # hair shades the skin that it hangs over
             color *= 1 - 0.30 * (smooth_step(above, -0.22, 0.0) * (above < 0.02))[:, None]
@@ -177,7 +186,7 @@ def skin(points: FloatArray, masks: dict[str, FloatArray], look: Palette, row: R
 
 def neckline(points: FloatArray) -> FloatArray:
     """Height in dm below which canonical points [P, 3] are clothed: low at the throat, higher at the nape: [P]."""
-    line: FloatArray = -1.52 + 0.40 * np.clip(-points[:, 2] - 0.95, -0.5, 0.4)
+    line: FloatArray = -1.42 + 0.40 * np.clip(-points[:, 2] - 0.95, -0.5, 0.4)
     return line
 
 
@@ -198,7 +207,7 @@ def eye(local: FloatArray, gaze: FloatArray, look: Palette) -> FloatArray:
     iris = look.iris * (fibres * (1.25 - 0.45 * depth))[:, None]
     iris *= 1 - 0.75 * smooth_step(angle, 0.40, 0.50)[:, None]
     color = mix(color, iris, smooth_step(angle, 0.52, 0.48))
-    color = mix(color, np.float32(0.006), smooth_step(angle, 0.225, 0.19))
+    color = mix(color, _PUPIL, smooth_step(angle, 0.225, 0.19))
     color *= 1 - 0.55 * smooth_step(local[:, 1], 0.02, 0.42)[:, None]
     return color
 

@@ -1,7 +1,7 @@
 """Camera and rasteriser: triangles to the visible surface samples of a square image, vectorised in numpy.
 
-The image is rendered at `samples` × `samples` points per pixel and shrunk with a Lanczos filter (`shrink`), so that no
-detail above the pixel rate is left: these images train alias-free generators.
+The scene is sampled at 2 × 2 to 4 × 4 points per pixel and the image shrunk with a Lanczos filter (`shrink`), so that
+no detail above the pixel rate is left: these images train alias-free generators.
 
 V vertices, T triangles, F fragments (triangle × sample point), P visible samples, S side of the sample grid.
 """
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gantrol.data.faces.head import FloatArray, IntArray
+
+# every triangle is evaluated on the smallest of these boxes that holds it; the largest exceeds every sample grid
+_BOX_SIDES = [1, 2, 3, 4, *(side << k for k in range(9) for side in (6, 8))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,33 +93,36 @@ def rasterize(
     bottom = np.minimum(np.floor(np.maximum(np.maximum(y0, y1), y2) - 0.5), side - 1).astype(np.int32)
     extent = np.where((right < left) | (bottom < top), 0, np.maximum(right - left, bottom - top) + 1)
 
-    # The barycentric weights are linear on the screen: b1 = b1_x · column + b1_y · row + b1_0, counted from the corner of
-    # the triangle's bounding box; likewise b2. Boxes are evaluated in groups of 1, 2, 4, … samples' side.
+    # The barycentric weights are linear on the screen: b1 = b1_x · column + b1_y · row + b1_0, from the corner of
+    # the triangle's bounding box; likewise b2. Boxes are evaluated in groups of like size.
     inverse = 1 / doubled[drawn]
     b1_x, b1_y = (y2 - y0) * inverse, (x0 - x2) * inverse
     b2_x, b2_y = (y0 - y1) * inverse, (x1 - x0) * inverse
     from_x, from_y = left.astype(np.float32) + 0.5 - x0, top.astype(np.float32) + 0.5 - y0
     b1_0, b2_0 = from_x * b1_x + from_y * b1_y, from_x * b2_x + from_y * b2_y
     fragments = []
-    for bits in range(int(extent.max(initial=0)).bit_length() + 1):
-        group = np.flatnonzero((extent <= 1 << bits) & (extent > (1 << bits) >> 1))
+    smaller = 0
+    for box in _BOX_SIDES:
+        group = np.flatnonzero((extent <= box) & (extent > smaller))
+        smaller = box
         if not len(group):
             continue
-        step = np.arange(1 << bits, dtype=np.float32)
+        step = np.arange(box, dtype=np.float32)
         c1 = (b1_0[group, None] + b1_y[group, None] * step)[:, :, None] + b1_x[group, None, None] * step
         c2 = (b2_0[group, None] + b2_y[group, None] * step)[:, :, None] + b2_x[group, None, None] * step
-        hit = np.flatnonzero((c1 >= 0) & (c2 >= 0) & (c1 + c2 <= 1))
-        owner = group.take(hit >> (2 * bits))
-        column = left.take(owner) + (hit & ((1 << bits) - 1))
-        row = top.take(owner) + ((hit >> bits) & ((1 << bits) - 1))
+        least = np.minimum(c1, c2)
+        hit = np.flatnonzero(np.minimum(least, 1 - c1 - c2, out=least) >= 0)
+        which, cell = np.divmod(hit, box * box)
+        row, column = np.divmod(cell, box)
+        owner = group.take(which)
+        column += left.take(owner)
+        row += top.take(owner)
         pixel = np.where((column < side) & (row < side), row * side + column, -1)
         fragments.append((owner, pixel, c1.ravel().take(hit), c2.ravel().take(hit)))
     if not fragments:
         nothing = np.zeros(0, dtype=np.int64)
         none = np.zeros((0, 3))
-        return Surface(
-            pixel=nothing, corners=none.astype(np.int64), weights=none.astype(np.float32), triangle=nothing
-        )
+        return Surface(pixel=nothing, corners=none.astype(np.int64), weights=none.astype(np.float32), triangle=nothing)
     owner, pixel, b1, b2 = (np.concatenate(arrays) for arrays in zip(*fragments, strict=True))
 
     depths, cuts = depth.take(corners), cut.take(corners)  # [T, 3]
@@ -141,6 +147,6 @@ def rasterize(
 
 
 def shrink(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
-    """Shrinks a square image [S, S, 3] to size_px with a Lanczos-3 low-pass filter (fixed-point: same bytes everywhere)."""
+    """Shrinks a square image [S, S, 3] to size_px with a Lanczos-3 low-pass filter (in fixed point)."""
     small = Image.fromarray(image).resize((size_px, size_px), Image.Resampling.LANCZOS)
     return np.asarray(small, dtype=np.uint8)

@@ -23,8 +23,8 @@ from gantrol.data.faces.shape import align, shape_coefficients
 from gantrol.errors import ConfigError
 
 MIN_SIZE_PX, MAX_SIZE_PX = 32, 512
-CAMERA = Camera(extent=3.1)
-_FRAME_CENTER_DM = np.array([0.0, -0.04, -0.3])  # what the camera looks at, from the middle between the eyes
+CAMERA = Camera(extent=2.6)
+_FRAME_CENTER_DM = np.array([0.0, -0.02, -0.3])  # what the camera looks at, from the middle between the eyes
 
 _PARTS = ("skin", "eye_left", "eye_right", "teeth", "tongue", "lashes")
 _HAIR_PART = len(_PARTS)
@@ -94,7 +94,11 @@ def _vertex_normals(vertices: FloatArray, scene: Scene) -> FloatArray:
     a, b, c = (vertices.take(scene.triangles[:, k], axis=0) for k in range(3))
     u, v = b - a, c - a
     faces = np.stack(
-        [u[:, 1] * v[:, 2] - u[:, 2] * v[:, 1], u[:, 2] * v[:, 0] - u[:, 0] * v[:, 2], u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]],
+        [
+            u[:, 1] * v[:, 2] - u[:, 2] * v[:, 1],
+            u[:, 2] * v[:, 0] - u[:, 0] * v[:, 2],
+            u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0],
+        ],
         axis=1,
     )
     return _unit(scene.incidence @ faces)
@@ -149,16 +153,20 @@ def _shade_skin(shot: Shot, seen: Surface, normals: FloatArray, part: str) -> Fl
     bare = constants[:, 8] < 0.5
     open_sky = constants[:, 7] * (1 - 0.8 * masks["mouth_inside"])
     shine = light.highlight(normals, shot.key, 18.0) * (0.045 + 0.10 * masks["lips"]) * bare * open_sky
+    mirrored: FloatArray = shine[:, None] * light.KEY_COLOR
     direct = light.diffuse(normals, shot.key, light.SKIN_WRAP) * (open_sky**0.7)[:, None]
-    lit: FloatArray = color * (direct + light.ambient(normals, open_sky)) + shine[:, None] * light.KEY_COLOR
-    return lit
+    color *= direct + light.ambient(normals, open_sky)
+    color += mirrored
+    return color
 
 
 def _shade_eye(shot: Shot, seen: Surface, normals: FloatArray, part: str) -> FloatArray:
     center = shot.aligned[load_head().joints["l-eye" if part == "eye_left" else "r-eye"]]
     color = materials.eye(_unit(seen.interpolate(shot.aligned) - center), gaze_direction(shot.row), shot.look)
     open_sky = seen.interpolate(shot.scene.constants[:, 7:8])[:, 0]
-    soft = light.diffuse(normals, shot.key, 0.45) * 0.85 + light.ambient(normals, np.minimum(open_sky * 1.5, 1))
+    soft = light.diffuse(normals, shot.key, np.float32(0.45)) * 0.85 + light.ambient(
+        normals, np.minimum(open_sky * 1.5, 1)
+    )
     glint = light.highlight(normals, shot.key, 220.0) * 1.2 + light.highlight(normals, shot.key, 20.0) * 0.04
     lit: FloatArray = color * soft * np.clip(open_sky * 2.2, 0.45, 1)[:, None] + glint[:, None]
     return lit
@@ -166,7 +174,7 @@ def _shade_eye(shot: Shot, seen: Surface, normals: FloatArray, part: str) -> Flo
 
 def _shade_mouth(shot: Shot, seen: Surface, normals: FloatArray, part: str) -> FloatArray:
     depth = materials.smooth_step(seen.interpolate(shot.scene.constants[:, 2:3])[:, 0], -0.25, 0.16)
-    soft = light.diffuse(normals, shot.key, 0.5) * 0.6 + light.ambient(normals, np.ones_like(depth))
+    soft = light.diffuse(normals, shot.key, np.float32(0.5)) * 0.6 + light.ambient(normals, np.ones_like(depth))
     lit: FloatArray = materials.MOUTH_COLORS[part] * soft * (0.12 + 0.75 * depth)[:, None]
     return lit
 
@@ -180,7 +188,9 @@ def _shade_hair(shot: Shot, seen: Surface, normals: FloatArray, part: str) -> Fl
     assert sheet is not None
     first = len(shot.vertices) - len(sheet.points)
     strands = shot.vertices[first:]
-    values = np.concatenate([strands[sheet.after] - strands[sheet.before], sheet.strand[:, None], sheet.along[:, None]], axis=1)
+    values = np.concatenate(
+        [strands[sheet.after] - strands[sheet.before], sheet.strand[:, None], sheet.along[:, None]], axis=1
+    )
     values = seen.interpolate(values, first=first)
     tangents, strand, along = _unit(values[:, :3]), values[:, 3], values[:, 4]
     away = normals[:, 2] < 0  # the inner side of the sheet
@@ -188,10 +198,13 @@ def _shade_hair(shot: Shot, seen: Surface, normals: FloatArray, part: str) -> Fl
     color = materials.hair_strands(strand, along, shot.look, spacing)
     scattered, mirrored = light.strand_light(tangents, facing, shot.key)
     sky = light.ambient(facing, np.ones_like(strand))
-    lit = color * (0.55 * scattered[:, None] * light.KEY_COLOR + 0.5 * light.diffuse(facing, shot.key, 0.25) + sky)
+    lit = color * (
+        0.55 * scattered[:, None] * light.KEY_COLOR + 0.5 * light.diffuse(facing, shot.key, np.float32(0.25)) + sky
+    )
     gloss = mirrored * np.maximum(0.35 + 0.25 * materials.strand_noise(strand * 260, along, spacing * 52), 0)
     shaded: FloatArray = lit + gloss[:, None] * (0.25 * color + 0.035)
-    return shaded * np.where(away, np.float32(0.30), np.float32(1.0))[:, None]
+    curly = hair.STYLES[shot.row["hair_style"]].curls > 0  # between curls one sees more hair, not the dark inside
+    return shaded * np.where(away & (not curly), np.float32(0.30), np.float32(1.0))[:, None]
 
 
 _SHADERS: dict[str, Callable[[Shot, Surface, FloatArray, str], FloatArray]] = {
@@ -215,9 +228,9 @@ def _background(row: Row, side: int) -> FloatArray:
     return backdrop
 
 
-def samples_per_pixel(size_px: int) -> int:
-    """Samples along a pixel's side: at least 2 × 2 per pixel, more for small pictures, whose pixels cover more detail."""
-    return 4 if size_px <= 48 else 3 if size_px <= 96 else 2
+def sample_grid(size_px: int) -> int:
+    """Side of the sample grid: 2 × 2 samples per pixel, up to 4 × 4 in small pictures (they hide more detail)."""
+    return max(2 * size_px, size_px + 96)
 
 
 def render_row(row: Mapping[str, Any], size_px: int) -> NDArray[np.uint8]:
@@ -225,7 +238,7 @@ def render_row(row: Mapping[str, Any], size_px: int) -> NDArray[np.uint8]:
     if not MIN_SIZE_PX <= size_px <= MAX_SIZE_PX:
         raise ConfigError(f"size {size_px} px is impossible: portraits are {MIN_SIZE_PX} to {MAX_SIZE_PX} px")
     full = complete_row(row)
-    side = size_px * samples_per_pixel(size_px)
+    side = sample_grid(size_px)
     scene = _scene(full["hair_style"])
     vertices, aligned = _vertices(full, scene)
     xy, depth = CAMERA.project(vertices, side)

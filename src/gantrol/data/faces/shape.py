@@ -21,9 +21,11 @@ _WEIGHTS = ("minweight", "averageweight", "maxweight")
 _SPREAD = {"cheek": 0.26, "chin": 0.26, "ear": 0.28, "eyebrows": 0.3, "eye": 0.25, "forehead": 0.25, "head": 0.18,
            "mouth": 0.24, "neck": 0.2, "measure": 0.2, "nose": 0.27}  # fmt: skip
 _SPREAD_OF = {"eye-trans": 0.18, "eye-scale": 0.2, "head-scale": 0.15, "eye-bag": 0.2, "mouth-trans": 0.2,
-              "nose-trans": 0.2, "eye-corner": 0.25, "mouth-dimples": 0.15, "mouth-laugh": 0.15, "head-fat": 0.15,
-              "neck-double": 0.15, "eye-height": 0.18, "chin-jaw": 0.15, "eye-epicanthus": 0.3}  # fmt: skip
-_NOT_IDENTITY = ("head-age",)  # age has its own label
+              "nose-trans": 0.2, "eye-corner": 0.25, "mouth-dimples": 0.15, "mouth-laugh": 0.15,
+              "eye-height": 0.18, "chin-jaw": 0.15, "eye-epicanthus": 0.3}  # fmt: skip
+_NOT_IDENTITY = ("head-age", "head-fat", "neck-double")  # age and weight have their own labels
+_HEAVY = {"local/head-fat-incr": 0.7, "local/neck-double-incr": 0.5, "local/cheek-volume-incr": 0.25}
+_SLIM = {"local/head-fat-decr": 0.7, "local/neck-double-decr": 0.4, "local/cheek-volume-decr": 0.25}
 _OPPOSITES = [("incr", "decr"), ("up", "down"), ("out", "in"), ("forward", "backward"), ("convex", "concave"),
               ("uncompress", "compress")]  # fmt: skip
 _LIMIT = 2.2  # standard deviations: the largest single change
@@ -69,9 +71,9 @@ def shape_coefficients(row: Row) -> dict[str, float]:
     gender = {"female": 1 - row["gender"], "male": row["gender"]}
     age = _hat(row["age"], _AGE_YEARS)
     weight = _hat(0.1 + 0.8 * row["weight"], dict(zip(_WEIGHTS, (0.0, 0.5, 1.0), strict=True)))
-    coefficients = {
-        f"race/{r}-{g}-{a}": race[r] * gender[g] * age[a] for r in race for g in gender for a in age
-    } | {f"body/{g}-{a}-{w}": gender[g] * age[a] * weight[w] for g in gender for a in age for w in weight}
+    coefficients = {f"race/{r}-{g}-{a}": race[r] * gender[g] * age[a] for r in race for g in gender for a in age} | {
+        f"body/{g}-{a}-{w}": gender[g] * age[a] * weight[w] for g in gender for a in age for w in weight
+    }
 
     changes = _local_changes()
     draw = np.clip(rng.standard_normal(len(changes)), -_LIMIT, _LIMIT)
@@ -81,6 +83,8 @@ def shape_coefficients(row: Row) -> dict[str, float]:
             coefficients[positive] = max(float(value), 0.0) * spread
         else:
             coefficients[positive if value > 0 else negative] = abs(float(value)) * spread
+    for name, full in (_HEAVY if row["weight"] > 0.5 else _SLIM).items():
+        coefficients[name] = coefficients.get(name, 0.0) + full * abs(2 * row["weight"] - 1)
     for name in load_head().names:
         if name.startswith("asym/"):
             coefficients[name] = max(rng.normal(0, 0.12), 0.0)

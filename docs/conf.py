@@ -1,0 +1,44 @@
+"""Sphinx configuration: `make docs` writes docs/_build/html; warnings are errors."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import gantrol
+
+project = "gantrol"
+author = "the gantrol authors"
+copyright = "the gantrol authors, Apache-2.0"
+version = release = gantrol.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"gantrol {release}"
+
+myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 88
+napoleon_numpy_docstring = False
+napoleon_custom_sections = [("Yields", "returns_style"), ("Source", "notes_style")]
+# Docstrings write code in single backticks.
+default_role = "code"
+
+
+def plain_to_rst(_app: Any, _what: str, _name: str, _obj: Any, _options: Any, lines: list[str]) -> None:
+    """Our docstrings are plain text with formulas: keeps *, | and trailing _ outside of code from being markup."""
+    for index, line in enumerate(lines):
+        pieces = re.split(r"(`+[^`]*`+)", line)
+        pieces[::2] = [re.sub(r"([*|]|\b_|(?<=\w)_(?!\w))", r"\\\1", piece) for piece in pieces[::2]]
+        lines[index] = "".join(pieces)
+
+
+def setup(app: Any) -> None:
+    # Before napoleon (priority 500), whose output is markup and must stay as it is.
+    app.connect("autodoc-process-docstring", plain_to_rst, priority=400)

@@ -1,0 +1,126 @@
+"""The tables in these pages that repeat what the code says: attributes, config fields, presets, scales.
+
+`python docs/tables.py` writes them anew between `<!-- table: NAME -->` and `<!-- end of table -->`; a test fails when one
+is out of date. They are written into the pages, not made while the site is built, so that they can also be read
+where the Markdown is shown as it is.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from gantrol.data.faces import ATTRIBUTES
+from gantrol.models import StyleGAN2Config, StyleGAN2DiscriminatorConfig, StyleGAN3Config
+from gantrol.train.config import AdamConfig, LossConfig, TrainConfig
+from gantrol.train.presets import PRESETS, SCALES
+
+PAGES = Path(__file__).parent
+_BLOCK = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+
+def markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table; cells may hold any text."""
+    lines = [list(head), ["---"] * len(list(head)), *map(list, rows)]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in lines)
+
+
+def field_docs(cls: type) -> dict[str, tuple[str, str]]:
+    """(type, docstring) of each field of a dataclass, read from its source."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(tree, ast.ClassDef)
+    found: dict[str, tuple[str, str]] = {}
+    for node, after in zip(tree.body, tree.body[1:], strict=False):
+        if isinstance(node, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(node.target, ast.Name):
+            text = ast.literal_eval(after.value)
+            found[node.target.id] = (ast.unparse(node.annotation), " ".join(text.split()))
+    return found
+
+
+def config_fields(cls: type) -> str:
+    """One row per field: name, type, default, meaning."""
+    docs = field_docs(cls)
+    rows = []
+    for field in dataclasses.fields(cls):
+        kind, text = docs[field.name]
+        default = "" if field.default is dataclasses.MISSING else f"`{plain(field.default)}`"
+        rows.append((f"`{field.name}`", kind.replace(" | None", " or null"), default, text))
+    return markdown(("field", "type", "default", "meaning"), rows)
+
+
+def plain(value: Any) -> str:
+    """A value as it is written after `field=`."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def attributes() -> str:
+    """One row per attribute of the built-in portraits."""
+    rows = []
+    for attribute in ATTRIBUTES.values():
+        if attribute.kind == "choice":
+            values, default = ", ".join(attribute.choices), str(attribute.default)
+        elif attribute.kind == "color":
+            values, default = "r,g,b from 0 to 1", ",".join(f"{part:g}" for part in attribute.default)
+        elif attribute.kind == "seed":
+            values, default = "0 to 2³¹ − 1", str(attribute.default)
+        else:
+            values, default = f"{attribute.low:g} to {attribute.high:g}", f"{attribute.default:g}"
+        unit = attribute.unit or {"scalar": "share", "choice": "name", "seed": "seed"}.get(attribute.kind, "")
+        flips = "changes sign" if attribute.mirror == -1 else ""
+        rows.append((f"`{attribute.name}`", unit, values, default, attribute.help, flips))
+    return markdown(("attribute", "unit", "values", "default", "meaning", "in a mirrored image"), rows)
+
+
+def presets() -> str:
+    return markdown(("preset", "reproduces"), ((f"`{name}`", preset.reproduces) for name, preset in PRESETS.items()))
+
+
+def scales() -> str:
+    head = ("scale", "G channels", "D channels", "z, w", "StyleGAN3 layers", "margin px", "batch", "kimg", "for")
+    rows = []
+    for name, scale in SCALES.items():
+        widths = [
+            f"{base}, ≤ {most}"
+            for base, most in (
+                (scale.channel_base, scale.channel_max),
+                (scale.d_channel_base, scale.d_channel_max),
+            )
+        ]
+        sizes = map(str, (scale.latent_dim, scale.sg3_layers, scale.sg3_margin_px, scale.batch))
+        rows.append((f"`{name}`", *widths, *sizes, f"{scale.kimg:g}", scale.summary))
+    return markdown(head, rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "attributes": attributes,
+    "presets": presets,
+    "scales": scales,
+    "train-config": lambda: config_fields(TrainConfig),
+    "loss-config": lambda: config_fields(LossConfig),
+    "adam-config": lambda: config_fields(AdamConfig),
+    "stylegan3-config": lambda: config_fields(StyleGAN3Config),
+    "stylegan2-config": lambda: config_fields(StyleGAN2Config),
+    "discriminator-config": lambda: config_fields(StyleGAN2DiscriminatorConfig),
+}
+
+
+def renew(text: str) -> str:
+    """A page with its tables made anew."""
+    return _BLOCK.sub(lambda match: f"{match[1]}\n{TABLES[match['name']]()}\n\n{match[3]}", text)
+
+
+if __name__ == "__main__":
+    for page in sorted(PAGES.glob("*.md")):
+        old = page.read_text(encoding="utf-8")
+        new = renew(old)
+        if new != old:
+            page.write_text(new, encoding="utf-8")
+            print(f"{page.name}: tables renewed")
