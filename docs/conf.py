@@ -26,7 +26,6 @@ autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
-napoleon_custom_sections = [("Yields", "returns_style"), ("Source", "notes_style")]
 # Docstrings write code in single backticks.
 default_role = "code"
 
@@ -36,6 +35,9 @@ def plain_to_rst(_app: Any, _what: str, _name: str, _obj: Any, _options: Any, li
     for index, line in enumerate(lines):
         pieces = re.split(r"(`+[^`]*`+)", line)
         pieces[::2] = [re.sub(r"([*|]|\b_|(?<=\w)_(?!\w))", r"\\\1", piece) for piece in pieces[::2]]
+        for place in range(2, len(pieces), 2):
+            if pieces[place][:1].isalnum():  # `Module`s
+                pieces[place] = "\\ " + pieces[place]
         lines[index] = "".join(pieces)
 
 

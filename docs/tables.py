@@ -1,7 +1,7 @@
 """The tables in these pages that repeat what the code says: attributes, config fields, presets, scales.
 
-`python docs/tables.py` writes them anew between `<!-- table: NAME -->` and `<!-- end of table -->`; a test fails when one
-is out of date. They are written into the pages, not made while the site is built, so that they can also be read
+`python docs/tables.py` writes them anew between `<!-- table: NAME -->` and `<!-- end of table -->`; a test fails when
+one is out of date. They are written into the pages, not made while the site is built, so that they can also be read
 where the Markdown is shown as it is.
 """
 
@@ -49,7 +49,7 @@ def config_fields(cls: type) -> str:
     rows = []
     for field in dataclasses.fields(cls):
         kind, text = docs[field.name]
-        default = "" if field.default is dataclasses.MISSING else f"`{plain(field.default)}`"
+        default = "" if field.default in (dataclasses.MISSING, "") else f"`{plain(field.default)}`"
         rows.append((f"`{field.name}`", kind.replace(" | None", " or null"), default, text))
     return markdown(("field", "type", "default", "meaning"), rows)
 

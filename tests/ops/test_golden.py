@@ -36,9 +36,7 @@ def _compare(
     got: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor], case: str, info: dict, dtype: torch.dtype
 ) -> None:
     tolerance = info["recommended_tolerance"]["float64" if dtype == torch.float64 else "float32"]
-    floor = (
-        info["recommended_tolerance"]["relative_to_max_floor_gradients"] if dtype == torch.float32 else 0.0
-    )
+    floor = info["recommended_tolerance"]["relative_to_max_floor_gradients"] if dtype == torch.float32 else 0.0
     compared = 0
     for name, value in got.items():
         expected = tensors.get(f"{case}.{name}")
@@ -80,9 +78,7 @@ def test_resampling_helpers(case: dict) -> None:
     function = getattr(ops, case.get("helper") or case.get("function") or case["op"])
     f = UPFIRDN_TENSORS[case["filter"]] if case["filter"] else None
     y = function(UPFIRDN_TENSORS["x"].double(), f, **options)
-    reference.assert_close(
-        y, UPFIRDN_TENSORS[f"{case['case']}.y"], rtol=1e-6, atol_of_max=5e-7, what=case["case"]
-    )
+    reference.assert_close(y, UPFIRDN_TENSORS[f"{case['case']}.y"], rtol=1e-6, atol_of_max=5e-7, what=case["case"])
 
 
 FLRELU, FLRELU_TENSORS = reference.load("ops_filtered_lrelu")
@@ -94,12 +90,8 @@ FLRELU, FLRELU_TENSORS = reference.load("ops_filtered_lrelu")
 def test_filtered_lrelu(case: dict, impl: str, dtype: torch.dtype) -> None:
     fu = FLRELU_TENSORS[case["up_filter"]] if case["up_filter"] else None
     fd = FLRELU_TENSORS[case["down_filter"]] if case["down_filter"] else None
-    options = {
-        name: case[name] for name in ("up", "down", "padding", "gain", "slope", "clamp", "flip_filter")
-    }
-    inputs = {"x": FLRELU_TENSORS["x"].to(dtype)} | (
-        {"b": FLRELU_TENSORS["b"].to(dtype)} if case["bias"] else {}
-    )
+    options = {name: case[name] for name in ("up", "down", "padding", "gain", "slope", "clamp", "flip_filter")}
+    inputs = {"x": FLRELU_TENSORS["x"].to(dtype)} | ({"b": FLRELU_TENSORS["b"].to(dtype)} if case["bias"] else {})
     got = _gradients(
         lambda x, b=None: ops.filtered_lrelu(x, fu, fd, b, **options, impl=impl),
         inputs,
@@ -184,11 +176,7 @@ DESIGN, DESIGN_TENSORS = reference.load("sg3_filters")
 @pytest.mark.parametrize("index", range(len(DESIGN["settings"])))
 def test_design_lowpass_filter(index: int) -> None:
     setting = DESIGN["settings"][index]
-    width, fs = (
-        next(value for name, value in setting.items() if name.startswith(key)) for key in ("width", "fs")
-    )
-    got = ops.design_lowpass_filter(
-        setting["numtaps"], setting["cutoff"], width, fs, radial=bool(setting["radial"])
-    )
+    width, fs = (next(value for name, value in setting.items() if name.startswith(key)) for key in ("width", "fs"))
+    got = ops.design_lowpass_filter(setting["numtaps"], setting["cutoff"], width, fs, radial=bool(setting["radial"]))
     assert got is not None
     reference.assert_close(got, DESIGN_TENSORS[f"filter.{index:02d}"], rtol=1e-6, atol=1e-7)

@@ -14,9 +14,7 @@ from gantrol.errors import ConfigError
 TAPS = torch.tensor([0.5, 1.0, -0.25, 0.75, 0.1])
 
 
-def upfirdn2d_by_loops(
-    x: np.ndarray, f: np.ndarray, up: int, down: int, pads: tuple[int, int, int, int]
-) -> np.ndarray:
+def upfirdn2d_by_loops(x: np.ndarray, f: np.ndarray, up: int, down: int, pads: tuple[int, int, int, int]) -> np.ndarray:
     """An independent float64 definition with explicit sums over taps."""
     n, c, h, w = x.shape
     left, right, top, bottom = pads
@@ -61,9 +59,7 @@ def test_filtered_lrelu_gradients(radial: bool, clamp: float | None) -> None:
 
 def test_upfirdn2d_gradients() -> None:
     x = torch.randn(1, 2, 5, 6, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(
-        lambda x: ops.upfirdn2d(x, TAPS.double(), up=3, down=2, padding=(4, -1, 2, 3)), x
-    )
+    assert torch.autograd.gradcheck(lambda x: ops.upfirdn2d(x, TAPS.double(), up=3, down=2, padding=(4, -1, 2, 3)), x)
     assert torch.autograd.gradgradcheck(
         lambda x: ops.upfirdn2d(x, TAPS.double(), up=3, down=2, padding=(4, -1, 2, 3)), x
     )
@@ -149,9 +145,7 @@ def test_clamped_samples_have_no_gradient() -> None:
 def test_modulated_batch_equals_single_samples() -> None:
     x, w, s = torch.randn(3, 4, 6, 6), torch.randn(5, 4, 3, 3), torch.randn(3, 4)
     together = ops.modulated_conv2d_resample(x, w, s, padding=1)
-    alone = torch.cat(
-        [ops.modulated_conv2d_resample(x[i : i + 1], w, s[i : i + 1], padding=1) for i in range(3)]
-    )
+    alone = torch.cat([ops.modulated_conv2d_resample(x[i : i + 1], w, s[i : i + 1], padding=1) for i in range(3)])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 

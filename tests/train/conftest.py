@@ -24,7 +24,7 @@ def dataset_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with DatasetWriter(path) as writer:
         for index in range(48):
             image = np.full((RESOLUTION_PX, RESOLUTION_PX, 3), rng.integers(0, 120, 3), dtype=np.uint8)
-            cy, cx, radius = rng.uniform(4, 12, 2).tolist() + [3 + 2 * (index % 2)]
+            cy, cx, radius = (*rng.uniform(4, 12, 2).tolist(), 3 + 2 * (index % 2))
             image[(y - cy) ** 2 + (x - cx) ** 2 < radius**2] = rng.integers(160, 255, 3)
             writer.add(image, label=index % 2)
     return path

@@ -90,14 +90,19 @@ def test_a_run_leaves_everything(config: TrainConfig, tmp_path: Path) -> None:
 def test_resume_equals_no_break(kind: str, config: TrainConfig, tmp_path: Path) -> None:
     """N steps = k steps + resume + N−k steps, bit for bit."""
     if kind == "stylegan3-r":
-        config = override(config, ["generator.conv_kernel=1", "generator.use_radial_filters=true", "loss.blur_sigma_px=3"])
+        config = override(
+            config, ["generator.conv_kernel=1", "generator.use_radial_filters=true", "loss.blur_sigma_px=3"]
+        )
         config = override(config, ["loss.blur_fade_kimg=0.1"])
     elif kind == "stylegan2":
         g = StyleGAN2Config(resolution_px=16, z_dim=8, w_dim=8, channel_base=128, channel_max=8)
         config = replace(config, generator=g, loss=LossConfig(pl_weight=2, pl_interval=2, style_mixing_prob=0.9))
     elif kind == "conditional":
         config = override(config, ["use_labels=true", "x_flip=true"])
-        networks = {"generator": replace(config.generator, c_dim=2), "discriminator": replace(config.discriminator, c_dim=2)}
+        networks = {
+            "generator": replace(config.generator, c_dim=2),
+            "discriminator": replace(config.discriminator, c_dim=2),
+        }
         config = replace(config, **networks)
     elif kind == "relativistic":
         config = replace(config, loss=LossConfig(name="relativistic", r1_gamma=0.1, r2_gamma=0.1, r_interval=1))
@@ -147,7 +152,9 @@ def test_frozen_layers_stay(config: TrainConfig) -> None:
     frozen = {name: b.clone() for name, b in state.d.named_buffers() if name.endswith((".weight", ".bias"))}
     assert len(frozen) == 6  # from_rgb, conv0 and conv1 of the first block
     trainer = Trainer(config, state, batch_share=8)
-    trainer.step(Batch(images=torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8), labels=torch.zeros(8, 0), indices=()))
+    trainer.step(
+        Batch(images=torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8), labels=torch.zeros(8, 0), indices=())
+    )
     for name, value in state.d.state_dict().items():
         if name in frozen:
             assert torch.equal(value, frozen[name])
@@ -201,7 +208,7 @@ def test_full_disk_keeps_the_previous_checkpoint(
         real_fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(CheckpointError, match="[Nn]o space"):
+    with pytest.raises(CheckpointError, match=r"[Nn]o space"):
         run(config, tmp_path / "run")
     monkeypatch.undo()
     assert newest(tmp_path / "run").stem == "000000040"

@@ -35,7 +35,7 @@ class Demo:
 def run(options: Demo) -> int:
     from rich.console import Console
 
-    from gantrol.cli import evaluate, generate, train, video
+    from gantrol.cli import generate, train, video
     from gantrol.cli.progress import progress_bar
     from gantrol.data import faces
     from gantrol.errors import require_extra
@@ -56,7 +56,9 @@ def run(options: Demo) -> int:
         yield
 
     options.out.mkdir(parents=True, exist_ok=True)
-    with step("1. Portraits with labels", "data", "faces", "--count", str(COUNT), "--size", str(SIZE_PX), "--out", data):
+    with step(
+        "1. Portraits with labels", "data", "faces", "--count", str(COUNT), "--size", str(SIZE_PX), "--out", data
+    ):
         if data.exists():
             console.print("  already there")
         else:

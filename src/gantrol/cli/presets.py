@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +22,7 @@ def run(options: Presets) -> None:
     from rich.table import Table
 
     from gantrol import __version__
-    from gantrol.atomic import atomic_file
+    from gantrol.atomic import write_json
     from gantrol.train.presets import PRESETS, SCALES
 
     presets = Table("preset", "reproduces", title="--preset", title_justify="left")
@@ -41,8 +40,8 @@ def run(options: Presets) -> None:
             "gantrol_version": __version__,
             "presets": {name: {"reproduces": preset.reproduces} for name, preset in PRESETS.items()},
             "scales": {
-                name: {"batch": scale.batch, "kimg": scale.kimg, "summary": scale.summary} for name, scale in SCALES.items()
+                name: {"batch": scale.batch, "kimg": scale.kimg, "summary": scale.summary}
+                for name, scale in SCALES.items()
             },
         }
-        with atomic_file(options.json) as temporary:
-            temporary.write_text(json.dumps(data, indent=2) + "\n")
+        write_json(options.json, data)

@@ -23,7 +23,13 @@ class _Rate(ProgressColumn):
 def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
     """Yields `update(done, total)`; the bar appears on stderr once the work has lasted a second."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(compact=True))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(compact=True),
+    )
     bar = Progress(*columns, console=console, transient=not console.is_terminal)
     task = bar.add_task(description, total=None)
     started = time.monotonic()

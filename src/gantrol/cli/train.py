@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 import sys
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +25,7 @@ class Train:
     """Train a model, or continue a training exactly where it stopped.
 
     Example: gantrol train --preset stylegan3-t --scale tiny --data faces.zip --out runs/first
+
     Example: gantrol train --resume runs/first
     """
 
@@ -50,8 +53,8 @@ class Train:
     """Where to train."""
     loss: str | None = None
     """Adversarial loss: non-saturating or relativistic."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Number type of the layers that may use a lower one."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Number type of the layers that may use a lower one; auto takes what suits the device."""
     x_flip: bool = False
     """Also show every image mirrored."""
     use_labels: bool = False
@@ -78,8 +81,7 @@ def run(options: Train) -> int:
 
     command = "gantrol " + shlex.join(sys.argv[1:])
     if options.resume is not None:
-        if options.preset or options.data or options.out or options.overrides:
-            raise ConfigError("--resume takes its config from the run; only --kimg and --minutes may be added")
+        _check_resume(options)
         folder = options.resume
         config, original = read_config(folder)
         command = original or command
@@ -96,7 +98,7 @@ def run(options: Train) -> int:
         else:
             write_config(folder, config, command)
     fabric.barrier()
-    with reporter(config, folder, is_quiet=not fabric.is_global_zero) as report:
+    with reporter(config, options.minutes, is_quiet=not fabric.is_global_zero) as report:
         is_done = train(
             config,
             folder,
@@ -114,15 +116,30 @@ def run(options: Train) -> int:
     return 0
 
 
+_MAY_CHANGE = ("resume", "kimg", "minutes", "device", "devices", "nodes", "skip_bad")
+
+
+def _check_resume(options: Train) -> None:
+    """A resumed run has its config already: refuses options that would be ignored."""
+    for field in fields(options):
+        if field.name not in _MAY_CHANGE and getattr(options, field.name) != field.default:
+            name = "field=value" if field.name == "overrides" else "--" + field.name.replace("_", "-")
+            raise ConfigError(
+                f"--resume takes its config from the run: {name} cannot be changed, only --kimg and --minutes"
+            )
+
+
 def _new_config(options: Train) -> tuple[Path, Any]:
     """The run folder and config of a new training."""
     from gantrol.config import override
     from gantrol.data.dataset import ImageDataset
-    from gantrol.train.presets import DataShape, preset
+    from gantrol.train.presets import DataShape, choose_precision, preset
 
     for name in ("preset", "data", "out"):
         if getattr(options, name) is None:
-            raise ConfigError(f"--{name} is missing; example: gantrol train --preset stylegan3-t --scale tiny --data F.zip --out RUN")
+            raise ConfigError(
+                f"--{name} is missing; example: gantrol train --preset stylegan3-t --scale tiny --data F.zip --out RUN"
+            )
     assert options.preset is not None
     assert options.data is not None
     assert options.out is not None
@@ -134,7 +151,8 @@ def _new_config(options: Train) -> tuple[Path, Any]:
         channels=dataset.channels,
         label_dim=dataset.label_dim if options.use_labels else 0,
     )
-    config = preset(options.preset, options.scale, shape, batch=options.batch, precision=options.precision)
+    precision = options.precision if options.precision != "auto" else choose_precision(_device_type(options.device))
+    config = preset(options.preset, options.scale, shape, batch=options.batch, precision=precision)
     config = replace(config, data=str(options.data.resolve()), x_flip=options.x_flip, seed=options.seed)
     if options.kimg is not None:
         config = replace(config, kimg=options.kimg)
@@ -143,16 +161,34 @@ def _new_config(options: Train) -> tuple[Path, Any]:
     return options.out, override(config, options.overrides)
 
 
+def _device_type(device: str) -> str:
+    """The kind of device that Fabric will choose."""
+    import torch
+
+    if device != "auto":
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Telling the user
 
 
 class LineReporter:
-    """One line per tick: for logs and pipes. `None` as the printing function stays silent."""
+    """One line per tick: for logs and pipes.
 
-    def __init__(self, total_img: int, is_quiet: bool = False) -> None:
+    Args:
+        total_img: images at which the training ends.
+        minutes: its time limit, or None.
+        is_quiet: say nothing.
+    """
+
+    def __init__(self, total_img: int, minutes: float | None, is_quiet: bool = False) -> None:
         self.total_img = total_img
         self.is_quiet = is_quiet
+        self._ends_at = math.inf if minutes is None else time.monotonic() + 60 * minutes
 
     def __enter__(self) -> LineReporter:
         return self
@@ -164,24 +200,28 @@ class LineReporter:
         return None
 
     def tick(self, tick: dict[str, Any]) -> None:
-        self.message(describe(tick, self.total_img))
+        self.message(f"{self.where(tick['n_img'], tick['img_per_s'])} · {losses(tick)}")
 
     def message(self, text: str) -> None:
         if not self.is_quiet:
             print(text, file=sys.stderr, flush=True)
 
+    def where(self, n_img: int, img_per_s: float) -> str:
+        """Progress, rate and time left, in a few words."""
+        left = min((self.total_img - n_img) / max(img_per_s, 1e-9), max(self._ends_at - time.monotonic(), 0))
+        return f"kimg {n_img / 1000:.2f}/{self.total_img / 1000:g} · {img_per_s:.1f} img/s · {duration(left)} left"
+
 
 class LiveReporter(LineReporter):
     """A live progress line at a terminal, with one line per tick above it."""
 
-    def __init__(self, total_img: int) -> None:
-        super().__init__(total_img)
+    def __init__(self, total_img: int, minutes: float | None) -> None:
+        super().__init__(total_img, minutes)
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
-        self._bar = Progress(
-            TextColumn("{task.fields[text]}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), console=Console(stderr=True)
-        )
+        columns = (TextColumn("{task.fields[text]}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
+        self._bar = Progress(*columns, console=Console(stderr=True))
         self._task = self._bar.add_task("", total=total_img, text="first step…")
 
     def __enter__(self) -> LiveReporter:
@@ -192,28 +232,24 @@ class LiveReporter(LineReporter):
         self._bar.stop()
 
     def step(self, n_img: int, total_img: int, img_per_s: float) -> None:
-        left = duration((total_img - n_img) / max(img_per_s, 1e-9))
-        text = f"{n_img / 1000:.2f}/{total_img / 1000:g} kimg · {img_per_s:.1f} img/s · {left} left"
-        self._bar.update(self._task, completed=n_img, text=text)
+        self._bar.update(self._task, completed=n_img, text=self.where(n_img, img_per_s))
 
     def message(self, text: str) -> None:
         self._bar.console.print(text, highlight=False)
 
 
-def reporter(config: Any, folder: Path, is_quiet: bool = False) -> LineReporter:
+def reporter(config: Any, minutes: float | None, is_quiet: bool = False) -> LineReporter:
     """The reporter that fits where stderr goes."""
-    total_img = int(config.kimg * 1000)
+    total_img = math.ceil(config.kimg * 1000)
     if is_quiet or not sys.stderr.isatty():
-        return LineReporter(total_img, is_quiet)
-    return LiveReporter(total_img)
+        return LineReporter(total_img, minutes, is_quiet)
+    return LiveReporter(total_img, minutes)
 
 
-def describe(tick: dict[str, Any], total_img: int) -> str:
-    """One line about a tick: progress, rate, time left, losses."""
-    left = duration((total_img - tick["n_img"]) / max(tick["img_per_s"], 1e-9))
-    parts = [f"kimg {tick['kimg']:.2f}/{total_img / 1000:g}", f"{tick['img_per_s']:.1f} img/s", f"{left} left"]
-    parts += [f"{label} {tick[key]:.3f}" for label, key in (("G", "loss/g"), ("D", "loss/d"), ("R1", "penalty/r1")) if key in tick]
-    return " · ".join(parts)
+def losses(tick: dict[str, Any]) -> str:
+    """The losses of a tick in a few words."""
+    labels = (("G", "loss/g"), ("D", "loss/d"), ("R1", "penalty/r1"), ("R2", "penalty/r2"))
+    return " · ".join(f"{label} {tick[key]:.3f}" for label, key in labels if key in tick)
 
 
 def duration(seconds: float) -> str:

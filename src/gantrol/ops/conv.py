@@ -1,7 +1,7 @@
 """Convolutions with built-in resampling, and modulated convolutions (StyleGAN2 and StyleGAN3).
 
-A modulated convolution has one weight per sample: W'_noi = s_ni W_oi, demodulated to unit norm per output channel. It is
-computed as: scale the input by s, convolve once with the shared W, scale the output by the demodulation factors. The
+A modulated convolution has one weight per sample: W'_noi = s_ni W_oi, demodulated to unit norm per output channel. It
+is computed as: scale the input by s, convolve once with the shared W, scale the output by the demodulation factors. The
 result is the same, the batch size stays free, and no grouped convolution is needed.
 
 Dimensions: N batch, I input channels, O output channels, H W pixels, k kernel size.
@@ -67,7 +67,7 @@ def conv2d_resample(
     Raises:
         ConfigError: wrong shapes or factors.
 
-    Source: StyleGAN2, section 3.1 of our specification notes (`docs/stylegan3.md` lists the orders of operations).
+    Source: StyleGAN2; `docs/stylegan2.md` lists the orders of operations.
     """
     check_image(x)
     if w.ndim != 4 or w.shape[1] * groups != x.shape[1]:
@@ -100,11 +100,7 @@ def conv2d_resample(
             w = w.transpose(0, 1)
         else:
             o, i = w.shape[0], w.shape[1]
-            w = (
-                w.reshape(groups, o // groups, i, kh, kw)
-                .transpose(1, 2)
-                .reshape(groups * i, o // groups, kh, kw)
-            )
+            w = w.reshape(groups, o // groups, i, kh, kw).transpose(1, 2).reshape(groups * i, o // groups, kh, kw)
         left, right, top, bottom = left - (kw - 1), right - (kw - up), top - (kh - 1), bottom - (kh - up)
         trim_x = max(min(-left, -right), 0)
         trim_y = max(min(-top, -bottom), 0)
@@ -157,8 +153,8 @@ def modulated_conv2d(
 ) -> torch.Tensor:
     """StyleGAN3's modulated convolution.
 
-    With demodulation the weights are first scaled to unit rms per output channel and the styles to unit rms over the whole
-    batch (both cancel; they keep half precision in range).
+    With demodulation the weights are first scaled to unit rms per output channel and the styles to unit rms over the
+    whole batch (both cancel; they keep half precision in range).
 
     Args:
         x: [N, I, H, W]; the convolution runs in its type, the factors are computed in w's and s's.
@@ -228,9 +224,7 @@ def modulated_conv2d_resample(
             s = s / s.abs().amax(1, keepdim=True)
         d = demodulation(w, s)
     x = x * s.to(x.dtype)[:, :, None, None]
-    x = conv2d_resample(
-        x, w.to(x.dtype), f, up=up, down=down, padding=padding, flip_weight=flip_weight, impl=impl
-    )
+    x = conv2d_resample(x, w.to(x.dtype), f, up=up, down=down, padding=padding, flip_weight=flip_weight, impl=impl)
     if d is not None:
         x = x * d.to(x.dtype)[:, :, None, None]
     if noise is not None:

@@ -141,11 +141,7 @@ def _filtered_lrelu_setup(ctx, inputs, output) -> None:  # type: ignore[no-untyp
 
 def _filtered_lrelu_backward(ctx, grad, _grad_v):  # type: ignore[no-untyped-def]
     dx = _transpose(ctx, grad)
-    db = (
-        dx.sum([0, 2, 3]).to(ctx.bias_dtype)
-        if ctx.bias_dtype is not None and ctx.needs_input_grad[1]
-        else None
-    )
+    db = dx.sum([0, 2, 3]).to(ctx.bias_dtype) if ctx.bias_dtype is not None and ctx.needs_input_grad[1] else None
     return dx, db, None, None, None, None, None, None, None, None, None
 
 
@@ -228,22 +224,16 @@ def filtered_lrelu(
     check_filter(fu, "fu")
     check_filter(fd, "fd")
     if b is not None and b.shape != (x.shape[1],):
-        raise ConfigError(
-            f"b: expected one bias for each of the {x.shape[1]} channels, not shape {tuple(b.shape)}"
-        )
+        raise ConfigError(f"b: expected one bias for each of the {x.shape[1]} channels, not shape {tuple(b.shape)}")
     if up < 1 or down < 1:
         raise ConfigError(f"up={up}, down={down}: expected integers ≥ 1")
     if gain <= 0 or slope < 0 or (clamp is not None and clamp < 0):
-        raise ConfigError(
-            f"gain={gain}, slope={slope}, clamp={clamp}: expected gain > 0, slope ≥ 0 and clamp ≥ 0"
-        )
+        raise ConfigError(f"gain={gain}, slope={slope}, clamp={clamp}: expected gain > 0, slope ≥ 0 and clamp ≥ 0")
     first = Resampling(up=(up, up), pads=parse_padding(padding), flip_filter=flip_filter, gain=float(up * up))
     second = Resampling(down=(down, down), flip_filter=flip_filter)
     middle = first.output_size((x.shape[2], x.shape[3]), taps_shape(fu))
     if min(middle) < 1 or min(second.output_size(middle, taps_shape(fd))) < 1:
-        raise ConfigError(
-            f"nothing is left of {tuple(x.shape[2:])} pixels after padding {first.pads} and filtering"
-        )
+        raise ConfigError(f"nothing is left of {tuple(x.shape[2:])} pixels after padding {first.pads} and filtering")
     if impl == "reference":
         return filtered_lrelu_reference(x, fu, fd, b, first, second, gain, slope, clamp)
     if impl != "auto":

@@ -1,10 +1,10 @@
 """`upfirdn2d`: pad, upsample, filter and downsample images — the linear half of every alias-free layer.
 
-Along one axis the operation is a banded matrix, M[o, i] = f[i·up + pad₀ − o·down], with f the (flipped) taps. On a CPU the
-products with M are dense matrix products, which run near the machine's peak, while depthwise convolutions do not:
+Along one axis the operation is a banded matrix, M[o, i] = f[i·up + pad₀ − o·down], with f the (flipped) taps. On a CPU
+the products with M are dense matrix products, which run near the machine's peak, while depthwise convolutions do not:
 
     y = M_y · x · M_xᵀ            (1-D taps)
-    y = Σ_r M_y,r · x · M_x,rᵀ     (2-D taps, written as a short sum of separable ones by a singular value decomposition)
+    y = Σ_r M_y,r · x · M_x,rᵀ     (2-D taps, written as a short sum of separable ones by their singular values)
 
 Its adjoint is the same operation with up and down exchanged and the taps reversed, hence derivatives of every order.
 
@@ -47,9 +47,7 @@ class Resampling:
     @classmethod
     def unpack(cls, packed: Sequence[int], gain: float) -> Resampling:
         ux, uy, dx, dy, left, right, top, bottom, flip = packed
-        return cls(
-            up=(ux, uy), down=(dx, dy), pads=(left, right, top, bottom), flip_filter=bool(flip), gain=gain
-        )
+        return cls(up=(ux, uy), down=(dx, dy), pads=(left, right, top, bottom), flip_filter=bool(flip), gain=gain)
 
     def output_size(self, size: tuple[int, int], taps: tuple[int, int]) -> tuple[int, int]:
         """(h, w) of the result for an input of `size` (H, W) and a filter of `taps` (n_y, n_x)."""
@@ -167,7 +165,7 @@ def resample(x: torch.Tensor, f: torch.Tensor | None, r: Resampling) -> torch.Te
 
 
 def upfirdn2d_reference(x: torch.Tensor, f: torch.Tensor | None, r: Resampling) -> torch.Tensor:
-    """The definition: zero-stuff, pad or crop, convolve every channel with the same filter, keep every down-th sample."""
+    """The definition: zero-stuff, pad or crop, convolve each channel with the filter, keep every down-th sample."""
     n, c, h, w = x.shape
     (ux, uy), (dx, dy), (left, right, top, bottom) = r.up, r.down, r.pads
     x = x.reshape(n, c, h, 1, w, 1)
@@ -244,17 +242,13 @@ def parse_padding(padding: Padding) -> tuple[int, int, int, int]:
     if len(values) == 2:
         return values[0], values[0], values[1], values[1]
     if len(values) != 4:
-        raise ConfigError(
-            f"padding {padding}: expected one, two (x, y) or four (left, right, top, bottom) integers"
-        )
+        raise ConfigError(f"padding {padding}: expected one, two (x, y) or four (left, right, top, bottom) integers")
     return values[0], values[1], values[2], values[3]
 
 
 def check_image(x: torch.Tensor, name: str = "x") -> None:
     if x.ndim != 4 or not x.is_floating_point():
-        raise ConfigError(
-            f"{name}: expected a floating-point tensor [N, C, H, W], not {x.dtype} {tuple(x.shape)}"
-        )
+        raise ConfigError(f"{name}: expected a floating-point tensor [N, C, H, W], not {x.dtype} {tuple(x.shape)}")
 
 
 def check_filter(f: torch.Tensor | None, name: str = "f") -> None:

@@ -48,7 +48,7 @@ class LossConfig:
     r2_gamma: float = 0.0
     """Weight γ of the gradient penalty on fakes; 0 turns it off."""
     r_interval: int = 16
-    """Steps between two evaluations of the gradient penalties, which are scaled up accordingly (lazy regularisation)."""
+    """Steps between two evaluations of the gradient penalties, which are scaled up to match (lazy regularisation)."""
     pl_weight: float = 0.0
     """Weight of the path length penalty; 0 turns it off."""
     pl_interval: int = 4

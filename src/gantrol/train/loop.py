@@ -20,9 +20,10 @@ from gantrol import checkpoint
 from gantrol.data.dataset import ImageDataset
 from gantrol.data.loader import batches
 from gantrol.errors import CheckpointError, ConfigError, TrainingError
+from gantrol.sample import latents
 from gantrol.train.config import TrainConfig
 from gantrol.train.log import RunLog
-from gantrol.train.run import sample_latents, save_fakes, save_reals
+from gantrol.train.run import GRID_COLUMNS, GRID_ROWS, save_fakes, save_reals
 from gantrol.train.state import CHECKPOINTS, TrainState, seed_step
 from gantrol.train.steps import Stats, Trainer
 
@@ -121,7 +122,7 @@ def train(
         all_reduce=(lambda x: fabric.all_reduce(x, reduce_op="mean")) if world_size > 1 else None,  # type: ignore[return-value,arg-type]
         label_pool=labels,
     )
-    z = sample_latents(config)
+    z = latents(range(GRID_COLUMNS * GRID_ROWS), config.generator.z_dim)
     c = labels[torch.arange(len(z)) % len(labels)] if labels is not None else None
     if fabric.is_global_zero and not is_resumed:
         save_reals(folder, dataset)

@@ -1,7 +1,7 @@
 """Adversarial losses and gradient penalties.
 
-Every loss is a value per sample, [N], averaged by the caller. Logits are [N, 1]; the discriminator says "real" with large
-positive ones.
+Every loss is a value per sample, [N], averaged by the caller. Logits are [N, 1]; the discriminator says "real" with
+large positive ones.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LOSSES: dict[str, AdversarialLoss] = {
         d_fake=lambda fake: F.softplus(fake)[:, 0],
         d_real=lambda real: F.softplus(-real)[:, 0],
     ),
-    # Relativistic pairing loss, Jolicoeur-Martineau 2018; with R1 and R2 it is the objective of R3GAN (2025), equation 2.
+    # Relativistic pairing loss (Jolicoeur-Martineau 2018); with R1 and R2 it is the objective of R3GAN (2025).
     "relativistic": AdversarialLoss(
         g=lambda fake, real: F.softplus((real if real is not None else torch.zeros_like(fake)) - fake)[:, 0],
         d_fake=None,

@@ -1,9 +1,9 @@
 """The folder that a training writes.
 
-    RUN/config.json              the resolved config, the command, versions
-    RUN/log.jsonl                one line per tick
-    RUN/samples/                 reals.png, fakes_<images>.png
-    RUN/checkpoints/             the newest few states; any of them is a model, and training continues from the newest valid one
+RUN/config.json              the resolved config, the command, versions
+RUN/log.jsonl                one line per tick
+RUN/samples/                 reals.png, fakes_<images>.png
+RUN/checkpoints/             the newest few states: each is a model, and training continues from the newest valid
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from gantrol import __version__
-from gantrol.atomic import atomic_file
+from gantrol.atomic import write_json
 from gantrol.config import from_dict, to_dict
 from gantrol.data.dataset import ImageDataset
 from gantrol.errors import CheckpointError, ConfigError, TrainingError
@@ -59,8 +59,7 @@ def write_config(folder: Path, config: TrainConfig, command: str) -> None:
         "command": command,
         **to_dict(config),
     }
-    with atomic_file(folder / CONFIG, TrainingError) as temporary:
-        temporary.write_text(json.dumps(data, indent=2) + "\n")
+    write_json(folder / CONFIG, data, TrainingError)
 
 
 def read_config(folder: Path) -> tuple[TrainConfig, str]:
@@ -81,13 +80,6 @@ def read_config(folder: Path) -> tuple[TrainConfig, str]:
     known = {field.name for field in fields(TrainConfig)}
     config = from_dict(TrainConfig, {name: value for name, value in data.items() if name in known})
     return config, str(data.get("command", ""))
-
-
-def sample_latents(config: TrainConfig, count: int = GRID_COLUMNS * GRID_ROWS) -> torch.Tensor:
-    """float32 [count, z_dim]: the latents of seeds 0 … count−1, the same as `Model.generate(seeds=…)` uses."""
-    z_dim = config.generator.z_dim
-    z = np.stack([np.random.RandomState(seed).randn(z_dim) for seed in range(count)])  # noqa: NPY002 the field's rule
-    return torch.from_numpy(z).to(torch.float32)
 
 
 def save_reals(folder: Path, dataset: ImageDataset) -> None:
@@ -122,11 +114,14 @@ def samples_over_time(folder: Path, rows: int = 8) -> Image.Image:
     paths = sorted((folder / SAMPLES).glob("fakes_*.png"))
     if not paths:
         raise CheckpointError(f"{folder} has no samples yet")
-    moments = sorted({round(i) for i in np.geomspace(1, len(paths), rows)}) if len(paths) > rows else range(1, len(paths) + 1)
+    moments = (
+        sorted({round(i) for i in np.geomspace(1, len(paths), rows)}) if len(paths) > rows else range(1, len(paths) + 1)
+    )
     strips = []
     for moment in moments:
         path = paths[moment - 1]
-        grid = np.asarray(Image.open(path))
+        with Image.open(path) as picture:
+            grid = np.asarray(picture)
         grid = grid[..., None] if grid.ndim == 2 else grid
         side = grid.shape[1] // GRID_COLUMNS
         images = np.stack([grid[:side, i * side : (i + 1) * side] for i in range(GRID_COLUMNS)])

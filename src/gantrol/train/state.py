@@ -1,8 +1,8 @@
 """All that a training has to remember, as one object that turns into a file and back.
 
-Random numbers need no memory: each step draws from a stream that is a function of (seed, process, step), see `seed_step`,
-and the order of the data is a function of (seed, number of images). The counters therefore hold the random state and the
-data cursor, and a run that continues from a checkpoint does exactly what it would have done without the break.
+Random numbers need no memory: each step draws from a stream that is a function of (seed, process, step), see
+`seed_step`, and the order of the data is a function of (seed, number of images). The counters therefore hold the random
+state and the data cursor, and a run that continues from a checkpoint does what it would have done without the break.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import nn
 from gantrol import __version__, checkpoint
 from gantrol.config import to_dict
 from gantrol.errors import CheckpointError
+from gantrol.models.style_generator import StyleGenerator
 from gantrol.train.config import AdamConfig, TrainConfig
 
 CHECKPOINTS = "checkpoints"
@@ -56,9 +57,9 @@ class TrainState:
 
     def __init__(self, config: TrainConfig, device: torch.device | str) -> None:
         seed_step(config.seed, 0, -1 + 2**32)  # a stream that no training step uses
-        self.g: nn.Module = config.generator.build().to(device)
+        self.g: StyleGenerator = config.generator.build().to(device)
         self.d: nn.Module = config.discriminator.build().to(device)
-        self.g_ema: nn.Module = copy.deepcopy(self.g).eval().requires_grad_(False)
+        self.g_ema: StyleGenerator = copy.deepcopy(self.g).eval().requires_grad_(False)
         loss = config.loss
         self.g_opt = build_adam(self.g, config.g_adam, loss.pl_interval if loss.pl_weight > 0 else None)
         has_penalty = loss.r1_gamma > 0 or loss.r2_gamma > 0

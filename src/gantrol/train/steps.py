@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from gantrol.data.loader import Batch
+from gantrol.errors import ConfigError
 from gantrol.ops import filter2d
 from gantrol.train.config import TrainConfig
 from gantrol.train.ema import ema_beta, update_ema
@@ -78,6 +79,20 @@ class Trainer:
         self.micro_batch = min(config.micro_batch or batch_share, batch_share)
         self.all_reduce = all_reduce
         self.label_pool = label_pool
+        self._check_groups()
+
+    def _check_groups(self) -> None:
+        """The minibatch-stddev layer splits every pass into groups of equal size."""
+        d = self.config.discriminator
+        if d.mbstd_channels == 0:
+            return
+        for size in {self.micro_batch, self.batch_share % self.micro_batch} - {0}:
+            group = min(d.mbstd_group_size or size, size)
+            if size % group:
+                raise ConfigError(
+                    f"{size} images per pass cannot be split into groups of discriminator.mbstd_group_size={group}: "
+                    "choose batch and micro_batch as multiples of it"
+                )
 
     def step(self, batch: Batch) -> Stats:
         """One step on real images uint8 [N, C, H, W]: all losses that are due, then the moving average."""

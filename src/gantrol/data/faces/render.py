@@ -23,7 +23,7 @@ from gantrol.data.faces.shape import align, shape_coefficients
 from gantrol.errors import ConfigError
 
 MIN_SIZE_PX, MAX_SIZE_PX = 32, 512
-CAMERA = Camera(extent=2.6)
+CAMERA = Camera(extent=2.7)
 _FRAME_CENTER_DM = np.array([0.0, -0.02, -0.3])  # what the camera looks at, from the middle between the eyes
 
 _PARTS = ("skin", "eye_left", "eye_right", "teeth", "tongue", "lashes")

@@ -1,0 +1,11 @@
+"""Training: configs and presets, losses, steps, state, loop.
+
+    config = preset("stylegan3-t", "tiny", DataShape(resolution_px=32))
+
+`loop.train` runs it in a folder that `run.create_run` made; `gantrol train` does both.
+"""
+
+from gantrol.train.config import AdamConfig, LossConfig, TrainConfig
+from gantrol.train.presets import PRESETS, SCALES, DataShape, preset
+
+__all__ = ["PRESETS", "SCALES", "AdamConfig", "DataShape", "LossConfig", "TrainConfig", "preset"]

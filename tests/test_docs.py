@@ -1,0 +1,276 @@
+"""The documentation against the program: commands parse, Python compiles and runs, links and names lead somewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+import tyro
+
+from gantrol.cli import COMMANDS
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+RUNS = "<!-- runs in the tests -->"
+_FENCE = re.compile(r"(?P<before>[^\n]*)\n```(?P<language>[\w{}-]*)[^\n]*\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+class Fence(NamedTuple):
+    """A code block of a page."""
+
+    page: Path
+    line: int
+    language: str
+    code: str
+    is_run: bool
+
+    @property
+    def where(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def _fences() -> Iterator[Fence]:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in _FENCE.finditer("\n" + text):
+            line = text.count("\n", 0, match.start("code"))
+            yield Fence(page, line, match["language"], match["code"], match["before"].strip() == RUNS)
+
+
+def _is_markdown(fence: Fence) -> bool:
+    return fence.language.startswith("{")
+
+
+def _prose(page: Path) -> str:
+    """A page without its code blocks and comments."""
+    text = _FENCE.sub(lambda match: match["before"], "\n" + page.read_text(encoding="utf-8"))
+    return re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+
+
+FENCES = list(_fences())
+PYTHON = [fence for fence in FENCES if fence.language == "python"]
+COMMAND_LINES = [
+    pytest.param(shlex.split(line, comments=True), id=f"{fence.where} {line[:60]}")
+    for fence in FENCES
+    if fence.language in ("bash", "sh", "console", "")
+    for line in fence.code.replace("\\\n", " ").splitlines()
+    if line.strip()
+]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Commands
+
+
+def _options(arguments: list[str]) -> tuple[str, Any]:
+    """(command, its parsed options), without running it: what `gantrol.cli` would do."""
+    name = arguments[0]
+    if name not in COMMANDS:
+        name, arguments = " ".join(arguments[:2]), arguments[1:]
+    assert name in COMMANDS, f"there is no command {name!r}"
+    command = COMMANDS[name]
+    module = importlib.import_module(f"gantrol.cli.{command.module}")
+    arrange = getattr(module, "arrange", list)
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(errors):
+            return name, tyro.cli(getattr(module, command.options), args=arrange(arguments[1:]))
+    except SystemExit:
+        pytest.fail(f"gantrol {shlex.join(arguments)} does not parse: {errors.getvalue()}")
+
+
+def _check_values(name: str, options: Any) -> None:
+    """Values that the parser leaves as text: presets, fields, attributes, seeds, names of metrics."""
+    if name == "train" and options.resume is None:
+        from gantrol.config import override
+        from gantrol.train.presets import DataShape, preset
+
+        assert options.data is not None
+        assert options.out is not None
+        override(preset(options.preset, options.scale, DataShape(resolution_px=32)), options.overrides)
+    elif name == "data faces":
+        from gantrol.data.faces.labels import parse_assignments
+        from gantrol.data.faces.render import MAX_SIZE_PX, MIN_SIZE_PX
+
+        parse_assignments(options.set)
+        assert MIN_SIZE_PX <= options.size <= MAX_SIZE_PX
+    elif name == "generate":
+        from gantrol.cli.generate import parse_pair
+        from gantrol.sample import parse_seeds
+
+        parse_seeds(options.seeds)
+        parse_pair(options.translate)
+        assert options.out or options.grid
+    elif name == "video":
+        from gantrol.cli.video import KINDS, parse_grid
+        from gantrol.sample import keyframe_seeds, parse_seeds
+
+        keyframe_seeds(parse_seeds(options.seeds), parse_grid(options.grid), options.keyframes)
+        assert options.kind in KINDS
+    elif name == "evaluate":
+        from gantrol.metrics.evaluate import check_request
+
+        check_request(options.metrics.split(","), options.features, options.samples, options.batch)
+
+
+@pytest.mark.parametrize("words", COMMAND_LINES)
+def test_commands_are_real(words: list[str]) -> None:
+    if not words:  # a comment
+        return
+    if words[0] == "make":
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert set(words[1:]) <= set(targets)
+    elif words[0] == "gantrol" and words[1:] != ["--version"]:
+        _check_values(*_options(words[1:]))
+    else:
+        assert words[0] in ("gantrol", "pip", "python3", "."), f"what is {words[0]}?"
+
+
+def test_commands_in_the_text_are_real() -> None:
+    """`gantrol …` in running text names a command, as far as it is written out."""
+    for page in PAGES:
+        for text in re.findall(r"`gantrol ([^`]+)`", _prose(page)):
+            words = text.split()
+            known = any(command.split() == words[: len(command.split())] for command in COMMANDS)
+            groups = {command.split()[0] for command in COMMANDS if " " in command}
+            assert known or (words[0] in groups and "|" in words[1]), f"{page.name}: gantrol {text}"
+
+
+def test_every_command_is_in_the_documentation() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert [command for command in COMMANDS if f"gantrol {command}" not in text] == []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Python
+
+
+@pytest.mark.parametrize("fence", PYTHON, ids=lambda fence: fence.where)
+def test_python_compiles(fence: Fence) -> None:
+    compile(fence.code, fence.where, "exec")
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that the examples speak of: faces.zip and the model runs/first."""
+    from gantrol.data.faces import make_dataset
+    from gantrol.model import Model
+    from gantrol.models import StyleGAN3Config
+
+    folder = tmp_path_factory.mktemp("docs")
+    make_dataset(folder / "faces.zip", 8, 32, workers=1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = StyleGAN3Config(
+            resolution_px=32, z_dim=16, w_dim=16, num_layers=4, margin_px=4, channel_base=256, channel_max=8
+        )
+        Model(config.build().eval()).save_pretrained(folder / "runs" / "first")
+    return folder
+
+
+@pytest.mark.parametrize("fence", [fence for fence in PYTHON if fence.is_run], ids=lambda fence: fence.where)
+def test_python_runs(fence: Fence, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    with torch.random.fork_rng(), contextlib.redirect_stdout(io.StringIO()):
+        exec(compile(fence.code, fence.where, "exec"), {"__name__": "example"})
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Links, names, tables
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", _prose(page)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        found = page if not path else (page.parent / path).resolve()
+        if found.parent == ROOT / "docs" / "images":  # made by a training, checked by Sphinx
+            continue
+        assert found.exists(), f"{page.name}: {target}"
+        if anchor:
+            assert anchor in _anchors(found), f"{page.name}: {target}"
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors of the headings of a page, as GitHub and MyST make them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_names_of_tests_and_functions_exist(page: Path) -> None:
+    text = _prose(page)
+    for file, test in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text):
+        assert (ROOT / file).exists(), f"{page.name}: {file}"
+        assert f"def {test}" in (ROOT / file).read_text(encoding="utf-8"), f"{page.name}: {file}::{test}"
+    for file in re.findall(r"`((?:src|docs|scripts|tests)/[\w/.]+)`", text):
+        assert (ROOT / file).exists(), f"{page.name}: {file}"
+    for name in re.findall(r"`(gantrol(?:\.\w+)+)`", text):
+        _resolve(name)
+
+
+def _resolve(name: str) -> Any:
+    """What a dotted name stands for; fails if there is no such thing."""
+    parts = name.split(".")
+    found: Any = importlib.import_module(parts[0])
+    for depth, part in enumerate(parts[1:], start=1):
+        if isinstance(found, ModuleType) and not hasattr(found, part):
+            found = importlib.import_module(".".join(parts[: depth + 1]))
+        else:
+            found = getattr(found, part)
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_are_current(page: Path) -> None:
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<!-- table: ") == text.count("<!-- end of table -->")
+    assert tables.renew(text) == text, f"{page.name} is out of date: run .venv/bin/python docs/tables.py"
+
+
+def test_layout_in_the_readme_is_true() -> None:
+    """Every entry of the tree exists, and every module of the package's top level and its folders is there."""
+    (tree,) = (fence.code for fence in FENCES if fence.page.name == "README.md" and fence.language == "text")
+    named: set[Path] = set()
+    folders: list[Path] = [ROOT]
+    for line in tree.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        path = folders[depth] / line.split()[0]
+        assert path.exists(), f"README.md: {path.relative_to(ROOT)} does not exist"
+        named.add(path)
+        del folders[depth + 1 :]
+        folders.append(path)
+    text = tree.replace(",", " ").split()
+    package = ROOT / "src" / "gantrol"
+    for module in package.rglob("*.py"):
+        if module.name != "__init__.py" and module.parent.name not in ("cli", "faces"):
+            assert module in named or module.name in text or f"{module.name}:" in text, f"README.md lacks {module}"
+
+
+def test_the_api_page_names_what_is_public() -> None:
+    """Functions and classes in `__all__` of the packages are on the page; values, aliases and packages need not be."""
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"\.\. auto(?:function|class):: (\w+)", page))
+    for package in ("", ".ops", ".models", ".data", ".data.faces", ".metrics"):
+        module = importlib.import_module(f"gantrol{package}")
+        for name in module.__all__:
+            value = getattr(module, name)
+            is_public = getattr(value, "__name__", "") == name and not isinstance(value, ModuleType)
+            assert not is_public or name in listed, f"docs/api.md lacks {module.__name__}.{name}"
