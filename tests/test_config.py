@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -163,7 +164,7 @@ def test_another_kind_comes_with_its_own_fields() -> None:
         ("titel=x", r"no config field 'titel'; did you mean title\?"),
         ("pen.widht=1", r"no config field 'pen.widht'; did you mean width\?"),
         ("zzz=1", "no config field 'zzz'; known: is_filled, layers, origin, pen, shape, style, title"),
-        ("title.length=1", "no config field 'title.length'"),
+        ("title.length=1", "'title' has no fields, so there is no 'title.length'"),
         ("shape.kind=square", "no config field 'shape.kind'"),
         ("shape.raduis=1", r"no config field 'shape.raduis'; did you mean radius"),
         ("layers=three", "layers='three': expected int"),
@@ -171,6 +172,8 @@ def test_another_kind_comes_with_its_own_fields() -> None:
         ("layers=true", "layers=True: expected int"),
         ("is_filled=1", "is_filled=1: expected bool"),
         ("pen.width=wide", "pen.width='wide': expected float"),
+        ("pen.width=NaN", "pen.width=nan: expected a finite number"),
+        ("pen.width=-Infinity", "pen.width=-inf: expected a finite number"),
         ("pen.width=null", "pen.width=None: expected float"),
         ("pen.colours=7", "pen.colours=7: expected a list"),
         ('pen.colours=["red"]', "pen.colours='red': expected int"),
@@ -196,10 +199,8 @@ def test_the_class_checks_what_was_set() -> None:
 
 @given(st.text(alphabet="ab.=[]{}\"'1e,- ", max_size=12))
 def test_no_override_ends_in_anything_but_a_config_error(text: str) -> None:
-    try:
+    with contextlib.suppress(ConfigError):
         override(DRAWING, [text])
-    except ConfigError as error:
-        assert "\n" not in str(error)
 
 
 def test_overrides_of_a_training() -> None:
@@ -209,7 +210,7 @@ def test_overrides_of_a_training() -> None:
     assert (changed.generator.channel_max, changed.loss.r1_gamma, changed.micro_batch) == (24, 0.5, 4)
     assert changed.ema_ramp_up is None
     assert changed.discriminator == config.discriminator
-    with pytest.raises(ConfigError, match="generator.resolution_px=64 but discriminator.resolution_px=32"):
+    with pytest.raises(ConfigError, match=r"generator\.resolution_px=64 but discriminator\.resolution_px=32"):
         override(config, ["generator.resolution_px=64"])
     with pytest.raises(ConfigError, match="no loss 'relativistc'; did you mean relativistic"):
         override(config, ["loss.name=relativistc"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -73,9 +74,11 @@ def override(config: C, assignments: Sequence[str]) -> C:
         node = data
         *parents, last = path.split(".")
         for depth, name in enumerate([*parents, last]):
-            if not isinstance(node, dict) or name not in node or name == "kind":
-                known = [key for key in node if key != "kind"] if isinstance(node, dict) else []
-                here = ".".join([*parents, last][: depth + 1])
+            here = ".".join([*parents, last][: depth + 1])
+            if not isinstance(node, dict):
+                raise ConfigError(f"{here.rpartition('.')[0]!r} has no fields, so there is no {here!r}")
+            if name not in node or name == "kind":
+                known = [key for key in node if key != "kind"]
                 raise ConfigError(f"there is no config field {here!r}; {nearest(name, known)}")
             if depth < len(parents):
                 node = node[name]
@@ -123,6 +126,8 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
             raise ConfigError(f"{where}={value!r}: expected {len(kinds)} values")
         return tuple(_coerce(kind, item, where) for kind, item in zip(kinds, value, strict=True))
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise ConfigError(f"{where}={value}: expected a finite number")
         return float(value)
     if hint is int and isinstance(value, float) and value.is_integer():
         return int(value)

@@ -6,8 +6,11 @@ Each command is a module with a frozen dataclass of options (its docstring is th
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,6 +19,8 @@ from dataclasses import dataclass
 from gantrol import __version__
 from gantrol.errors import ConfigError, GantrolError, nearest
 
+WRONG_USAGE = 2
+"""Exit status after arguments that cannot be read."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
@@ -95,13 +100,28 @@ def _dispatch(arguments: list[str]) -> int:
     command = COMMANDS[name]
     module = importlib.import_module(f"gantrol.cli.{command.module}")
     arrange = getattr(module, "arrange", None)  # a module may put its arguments in the order that the parser wants
-    options = tyro.cli(
-        getattr(module, command.options),
-        args=arrange(rest) if arrange is not None else rest,
-        prog=f"gantrol {name}",
-    )
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            options = tyro.cli(
+                getattr(module, command.options),
+                args=arrange(rest) if arrange is not None else rest,
+                prog=f"gantrol {name}",
+            )
+    except SystemExit as end:
+        if not end.code:  # --help
+            raise
+        return _fail(f"{_unframed(said.getvalue())}; see gantrol {name} --help", WRONG_USAGE, False)
     status = module.run(options)
     return int(status or 0)
+
+
+def _unframed(message: str) -> str:
+    """What tyro's framed message says, in one line: its first paragraph, and the option that was meant."""
+    text = re.sub(r"\x1b\[[\d;]*m|[─│╭╮╰╯]|-{3,}", "", "\n".join(message.splitlines()[1:]))
+    paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", text.strip())]
+    meant = re.search(r"Perhaps you meant: (\S+)", " ".join(paragraphs))
+    return paragraphs[0].rstrip(".") + (f"; did you mean {meant[1]}?" if meant else "")
 
 
 def _help(prefix: str = "") -> str:

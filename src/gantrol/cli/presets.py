@@ -32,9 +32,6 @@ def run(options: Presets) -> None:
     for name, scale in SCALES.items():
         channels = f"{scale.channel_base}, ≤ {scale.channel_max}"
         scales.add_row(name, channels, str(scale.batch), f"{scale.kimg:g}", scale.summary)
-    console = Console()
-    console.print(presets)
-    console.print(scales)
     if options.json is not None:
         data = {
             "gantrol_version": __version__,
@@ -45,3 +42,6 @@ def run(options: Presets) -> None:
             },
         }
         write_json(options.json, data)
+    console = Console()
+    console.print(presets)
+    console.print(scales)

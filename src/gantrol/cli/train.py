@@ -75,9 +75,10 @@ def arrange(arguments: Sequence[str]) -> list[str]:
 
 def run(options: Train) -> int:
     from lightning_fabric import Fabric
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
 
     from gantrol.train.loop import train
-    from gantrol.train.run import create_run, read_config, write_config
+    from gantrol.train.run import create_run, discard_run, read_config, write_config
 
     command = "gantrol " + shlex.join(sys.argv[1:])
     if options.resume is not None:
@@ -89,8 +90,14 @@ def run(options: Train) -> int:
             config = replace(config, kimg=options.kimg)
     else:
         folder, config = _new_config(options)
+    if options.minutes is not None and not options.minutes > 0:
+        raise ConfigError(f"--minutes {options.minutes:g}: expected a positive number")
     strategy = "ddp" if options.devices * options.nodes > 1 else "auto"
-    fabric = Fabric(accelerator=options.device, devices=options.devices, num_nodes=options.nodes, strategy=strategy)
+    try:
+        fabric = Fabric(accelerator=options.device, devices=options.devices, num_nodes=options.nodes, strategy=strategy)
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
+        wanted = f"--device {options.device} --devices {options.devices} --nodes {options.nodes}"
+        raise ConfigError(f"{wanted}: this machine does not have that; {error}") from error
     fabric.launch()
     if fabric.is_global_zero:
         if options.resume is None:
@@ -98,16 +105,21 @@ def run(options: Train) -> int:
         else:
             write_config(folder, config, command)
     fabric.barrier()
-    with reporter(config, options.minutes, is_quiet=not fabric.is_global_zero) as report:
-        is_done = train(
-            config,
-            folder,
-            fabric,
-            report,
-            is_resumed=options.resume is not None,
-            max_minutes=options.minutes,
-            skip_bad=options.skip_bad,
-        )
+    try:
+        with reporter(config, options.minutes, is_quiet=not fabric.is_global_zero) as report:
+            is_done = train(
+                config,
+                folder,
+                fabric,
+                report,
+                is_resumed=options.resume is not None,
+                max_minutes=options.minutes,
+                skip_bad=options.skip_bad,
+            )
+    except BaseException:
+        if options.resume is None and fabric.is_global_zero:
+            discard_run(folder)  # unless there is a checkpoint to continue from
+        raise
     if not is_done:
         print(f"stopped; everything so far is saved: gantrol train --resume {folder}", file=sys.stderr)
         return INTERRUPTED

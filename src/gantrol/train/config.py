@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -124,7 +125,8 @@ class TrainConfig:
         _require(self.batch >= 1, "batch", self.batch, "1 or more")
         if self.micro_batch is not None:
             _require(self.micro_batch >= 1, "micro_batch", self.micro_batch, "1 or more")
-        _require(self.kimg >= 0, "kimg", self.kimg, "0 or more")
+        _require(0 <= self.kimg < math.inf, "kimg", self.kimg, "a number, 0 or more")
+        _require(self.seed >= 0, "seed", self.seed, "0 or more")
         _require(self.ema_half_life_kimg > 0, "ema_half_life_kimg", self.ema_half_life_kimg, "a positive number")
         _require(self.tick_kimg > 0, "tick_kimg", self.tick_kimg, "a positive number")
         for name in ("sample_ticks", "keep_checkpoints", "workers"):

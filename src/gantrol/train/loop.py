@@ -106,7 +106,7 @@ def train(
         torch.backends.cuda.matmul.allow_tf32 = False
     dataset = open_dataset(config, skip_bad=skip_bad)
     if skip_bad and dataset.skipped:
-        reporter.message(f"left out {len(dataset.skipped)} damaged images, the first: {dataset.skipped[0]}")
+        reporter.message(f"damaged images left out: {len(dataset.skipped)}, the first: {dataset.skipped[0].reason}")
     state = TrainState(config, fabric.device)
     if is_resumed:
         newest = checkpoint.newest_valid(folder / CHECKPOINTS)

@@ -41,6 +41,10 @@ class Scale:
     """StyleGAN3 synthesis layers."""
     sg3_margin_px: int
     """Pixels around the canvas."""
+    g_lr: float | None = None
+    """Learning rate of the generator; None: the published one. Short trainings of small networks want more."""
+    d_lr: float = 0.002
+    """Learning rate of the discriminator."""
     batch: int
     kimg: float
     tick_kimg: float
@@ -54,11 +58,13 @@ SCALES = {
     "tiny": Scale(
         channel_base=1024,
         channel_max=64,
-        d_channel_base=1536,
-        d_channel_max=96,
+        d_channel_base=2048,
+        d_channel_max=128,
         latent_dim=64,
         sg3_layers=6,
         sg3_margin_px=6,
+        g_lr=0.006,
+        d_lr=0.004,
         batch=16,
         kimg=80,
         tick_kimg=1,
@@ -178,8 +184,8 @@ def _config(
         generator=generator,
         discriminator=discriminator,
         loss=loss,
-        g_adam=AdamConfig(lr=g_lr),
-        d_adam=AdamConfig(lr=0.002),
+        g_adam=AdamConfig(lr=scale.g_lr or g_lr),
+        d_adam=AdamConfig(lr=scale.d_lr),
         batch=scale.batch,
         kimg=scale.kimg,
         tick_kimg=scale.tick_kimg,

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,17 @@ def create_run(folder: Path, config: TrainConfig, command: str) -> None:
     write_config(folder, config, command)
 
 
+def discard_run(folder: Path) -> None:
+    """Takes a run away that failed before its first checkpoint; whatever else is in the folder stays."""
+    if any((folder / "checkpoints").glob("*.safetensors")):
+        return
+    for path in (folder / CONFIG, folder / "log.jsonl", *(folder / SAMPLES).glob("*.png")):
+        path.unlink(missing_ok=True)
+    for path in (folder / "tensorboard", folder / SAMPLES, folder / "checkpoints", folder):
+        with suppress(OSError):  # not empty: something of the user's
+            shutil.rmtree(path) if path.name == "tensorboard" else path.rmdir()
+
+
 def write_config(folder: Path, config: TrainConfig, command: str) -> None:
     """Writes RUN/config.json."""
     data = {
@@ -71,7 +84,7 @@ def read_config(folder: Path) -> tuple[TrainConfig, str]:
     path = folder / CONFIG
     try:
         data: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise CheckpointError(f"{folder} holds no run: there is no {CONFIG} in it") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error

@@ -1,0 +1,97 @@
+"""The option names that people type, frozen: they change on purpose or not at all.
+
+`options.txt` beside this file holds, for each command, its arguments in order: positional ones in capitals, options
+with what they take. After a change that is meant, renew it and commit it with the change:
+
+    .venv/bin/python -m tests.cli.test_frozen_options
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+import tyro
+
+from gantrol.cli import COMMANDS
+
+SNAPSHOT = Path(__file__).with_name("options.txt")
+RENEW = "if this is meant, run: python -m tests.cli.test_frozen_options"
+
+
+def options_of(name: str) -> type[Any]:
+    """The dataclass that a command's arguments fill."""
+    command = COMMANDS[name]
+    return getattr(importlib.import_module(f"gantrol.cli.{command.module}"), command.options)
+
+
+def arguments_of(name: str) -> list[str]:
+    """A line for each argument of a command, in the order of its help."""
+    lines = []
+    hints = get_type_hints(options_of(name), include_extras=True)
+    for field in dataclasses.fields(options_of(name)):
+        annotations = getattr(hints[field.name], "__metadata__", ())
+        renamed = [note.name for note in annotations if isinstance(getattr(note, "name", None), str)]
+        is_positional = tyro.conf.Positional in annotations or "Positional" in str(hints[field.name])
+        option = (renamed or [field.name])[0].replace("_", "-")
+        line = option.upper() if is_positional else f"--{option}"
+        is_required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        lines.append(line if is_required else f"[{line}]")
+    return lines
+
+
+def describe() -> str:
+    """What the snapshot should hold."""
+    blocks = ["\n".join([f"gantrol {name}", *(f"    {line}" for line in arguments_of(name))]) for name in COMMANDS]
+    return "\n\n".join(blocks) + "\n"
+
+
+def test_option_names_are_frozen() -> None:
+    assert describe() == SNAPSHOT.read_text(), RENEW
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_snapshot_is_what_the_parser_takes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The names above are found in the help that the parser writes, and the help has no other options."""
+    with pytest.raises(SystemExit):
+        tyro.cli(options_of(name), args=["--help"], prog=f"gantrol {name}")
+    shown = capsys.readouterr().out
+    offered = set(re.findall(r"^[│\s]*(?:-\w, )?(--[a-z][a-z-]*)", shown, re.MULTILINE)) - {"--help"}
+    frozen = {line.strip("[]") for line in arguments_of(name) if line.strip("[]").startswith("--")}
+    assert offered == frozen
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_described(name: str) -> None:
+    """The text under each field is its help: it ends as a sentence does, and fits on a line of the sources."""
+    source = Path(importlib.import_module(f"gantrol.cli.{COMMANDS[name].module}").__file__ or "").read_text()
+    for field in dataclasses.fields(options_of(name)):
+        found = re.search(rf'^    {field.name}: .*\n    """(.+)"""$', source, re.MULTILINE)
+        assert found, f"{name}: {field.name} has no docstring"
+        assert found[1].endswith((".", ")", "…")), f"{name}: {field.name}: {found[1]!r}"
+
+
+def test_promised_options_are_there() -> None:
+    """What `gantrol` promises its users, of the commands that exist so far; more options are welcome."""
+    promised = {
+        "demo": "out",
+        "data faces": "count size out seed workers set",
+        "data import": "SOURCE out size crop max",
+        "data info": "DATA",
+        "train": "preset data out scale kimg minutes batch devices nodes loss precision seed resume OVERRIDES",
+        "generate": "MODEL seeds out truncation set translate rotate grid format",
+        "video": "MODEL out kind",
+        "evaluate": "MODEL data metrics samples features json",
+        "info": "WHAT",
+    }
+    for name, arguments in promised.items():
+        have = {line.strip("[]-") for line in arguments_of(name)}
+        assert set(arguments.split()) <= have, f"{name}: {set(arguments.split()) - have}"
+
+
+if __name__ == "__main__":
+    SNAPSHOT.write_text(describe())
