@@ -48,7 +48,7 @@ LAYERS: dict[str, set[str]] = {
     "sample": BASE | {"models", "pictures"},
     "model": BASE | {"models", "sample", "checkpoint", "hub", "model_card", "pictures"},
     "metrics": BASE | {"data", "model", "sample", "pictures", "checkpoint"},
-    "train": BASE | {"ops", "models", "data", "checkpoint", "pictures"},
+    "train": BASE | {"ops", "models", "data", "checkpoint", "pictures", "sample"},
     "cli": BASE
     | {"data", "models", "train", "model", "model_card", "hub", "sample", "metrics", "pictures", "video", "checkpoint"},
 }
@@ -92,7 +92,7 @@ def part(name: str) -> str:
 def run_python(code: str, **environment: str) -> Any:
     """What `code` prints as JSON, in a fresh interpreter."""
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, timeout=600)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

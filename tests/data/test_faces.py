@@ -265,7 +265,8 @@ def test_an_attribute_is_visible_where_it_belongs(name: str, low: float, high: f
 
 @pytest.mark.parametrize("name", ["eye_color", "clothes", "background"])
 def test_a_colour_changes_the_picture(name: str) -> None:
-    change = abs(picture(**{name: [0.1, 0.1, 0.1]}) - picture(**{name: [0.9, 0.7, 0.2]}))
+    shown = {"identity": 4}  # a neck short enough to show the clothes
+    change = abs(picture(**shown, **{name: [0.1, 0.1, 0.1]}) - picture(**shown, **{name: [0.9, 0.7, 0.2]}))
     assert change.max() > 20
 
 

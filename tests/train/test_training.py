@@ -208,7 +208,7 @@ def test_full_disk_keeps_the_previous_checkpoint(
         real_fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(CheckpointError, match=r"[Nn]o space"):
+    with pytest.raises(CheckpointError, match="disk is full"):
         run(config, tmp_path / "run")
     monkeypatch.undo()
     assert newest(tmp_path / "run").stem == "000000040"
@@ -274,7 +274,7 @@ print("finished", flush=True)
 
 def test_sigkill_at_random_moments(config: TrainConfig, tmp_path: Path) -> None:
     """Killed ten times wherever it happens to be, resumed each time: the same weights as an unbroken run."""
-    config = replace(config, kimg=2.0, tick_kimg=0.04, sample_ticks=50)
+    config = replace(config, kimg=1.2, tick_kimg=0.04, sample_ticks=50)
     for name in ("killed", "whole"):
         create_run(tmp_path / name, config, "test")
     environment = os.environ | {"PYTHONPATH": os.getcwd()}
@@ -289,7 +289,7 @@ def test_sigkill_at_random_moments(config: TrainConfig, tmp_path: Path) -> None:
         process = start("killed")
         assert process.stdout is not None
         assert process.stdout.readline() == "started\n"
-        time.sleep(chance.uniform(0.05, 1.2))
+        time.sleep(chance.uniform(0.05, 0.8))
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
             kills += 1
@@ -299,7 +299,7 @@ def test_sigkill_at_random_moments(config: TrainConfig, tmp_path: Path) -> None:
         process = start(name)
         assert process.communicate()[0].endswith("finished\n")
         assert process.returncode == 0
-    assert newest(tmp_path / "killed").stem == "000002000"
+    assert newest(tmp_path / "killed").stem == "000001200"
     assert same_weights(newest(tmp_path / "killed"), newest(tmp_path / "whole"))
     ticks = [json.loads(line)["n_img"] for line in (tmp_path / "killed" / "log.jsonl").read_text().splitlines()]
     assert ticks == sorted(set(ticks))

@@ -197,7 +197,7 @@ class LineReporter:
         is_quiet: say nothing.
     """
 
-    def __init__(self, total_img: int, minutes: float | None, is_quiet: bool = False) -> None:
+    def __init__(self, total_img: int, minutes: float | None = None, is_quiet: bool = False) -> None:
         self.total_img = total_img
         self.is_quiet = is_quiet
         self._ends_at = math.inf if minutes is None else time.monotonic() + 60 * minutes
