@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gantrol.config import from_dict, override, to_dict
@@ -78,11 +78,13 @@ def through_json(config: Any) -> Any:
 # There and back
 
 
+@settings(deadline=None)  # a busy machine may take its time
 @given(drawings)
 def test_json_round_trip(drawing: Drawing) -> None:
     assert through_json(drawing) == drawing
 
 
+@settings(deadline=None)  # a busy machine may take its time
 @given(drawings, drawings)
 def test_overriding_every_field_gives_the_other(start: Drawing, goal: Drawing) -> None:
     """Any config can be reached from any other of the same kinds by assignments alone."""
@@ -197,6 +199,7 @@ def test_the_class_checks_what_was_set() -> None:
         override(Drawing(shape=Square()), ["shape.side_px=0"])
 
 
+@settings(deadline=None)  # a busy machine may take its time
 @given(st.text(alphabet="ab.=[]{}\"'1e,- ", max_size=12))
 def test_no_override_ends_in_anything_but_a_config_error(text: str) -> None:
     with contextlib.suppress(ConfigError):

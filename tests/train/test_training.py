@@ -173,8 +173,13 @@ def test_damaged_checkpoint_falls_back(config: TrainConfig, tmp_path: Path) -> N
 def test_nothing_to_resume(config: TrainConfig, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no run"):
         read_config(tmp_path)
-    create_run(tmp_path / "run", config, "test")
-    with pytest.raises(CheckpointError, match="no checkpoint"):
+    create_run(tmp_path / "run", config, "test")  # killed before its first checkpoint: begins from the start
+    run(replace(config, kimg=0.016), tmp_path / "run", is_resumed=True)
+    assert newest(tmp_path / "run").stem == "000000016"
+    newest(tmp_path / "run").write_bytes(b"")
+    for path in (tmp_path / "run" / CHECKPOINTS).glob("*"):
+        path.write_bytes(path.read_bytes()[:10])
+    with pytest.raises(CheckpointError, match="no intact checkpoint"):
         run(config, tmp_path / "run", is_resumed=True)
 
 

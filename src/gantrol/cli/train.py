@@ -74,11 +74,7 @@ def arrange(arguments: Sequence[str]) -> list[str]:
 
 
 def run(options: Train) -> int:
-    from lightning_fabric import Fabric
-    from lightning_fabric.utilities.exceptions import MisconfigurationException
-
-    from gantrol.train.loop import train
-    from gantrol.train.run import create_run, discard_run, read_config, write_config
+    from gantrol.train.run import check_is_new, create_run, discard_run, read_config, write_config
 
     command = "gantrol " + shlex.join(sys.argv[1:])
     if options.resume is not None:
@@ -90,8 +86,15 @@ def run(options: Train) -> int:
             config = replace(config, kimg=options.kimg)
     else:
         folder, config = _new_config(options)
+        check_is_new(folder)
     if options.minutes is not None and not options.minutes > 0:
         raise ConfigError(f"--minutes {options.minutes:g}: expected a positive number")
+    # Only now, because these take seconds to import.
+    from lightning_fabric import Fabric
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+    from gantrol.train.loop import train
+
     strategy = "ddp" if options.devices * options.nodes > 1 else "auto"
     try:
         fabric = Fabric(accelerator=options.device, devices=options.devices, num_nodes=options.nodes, strategy=strategy)

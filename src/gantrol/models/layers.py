@@ -247,6 +247,8 @@ class MappingNetwork(nn.Module):
             with torch.no_grad():
                 self.w_avg.lerp_(w.mean(dim=0), 1 - self.w_avg_beta)
         ws = w.unsqueeze(1).expand(-1, self.num_ws, -1)  # [N, L, w_dim]
+        if not math.isfinite(truncation_psi):
+            raise ConfigError(f"truncation_psi={truncation_psi}: expected a finite number")
         if truncation_psi == 1:
             return ws
         if truncation_cutoff is None:

@@ -9,11 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.signal
-import scipy.special
 import torch
 
 from gantrol.errors import ConfigError
+
+
+def kaiser_beta(attenuation_db: float) -> float:
+    """The shape β of the Kaiser window that attenuates its stop band by so many dB (Kaiser 1974)."""
+    a = attenuation_db
+    if a > 50:
+        return 0.1102 * (a - 8.7)
+    return 0.5842 * (a - 21) ** 0.4 + 0.07886 * (a - 21) if a > 21 else 0.0
 
 
 def design_lowpass_filter(
@@ -41,15 +47,17 @@ def design_lowpass_filter(
     if numtaps == 1:
         return None
     attenuation_db = 2.285 * (numtaps - 1) * np.pi * (width / (fs / 2)) + 7.95
-    window = np.kaiser(numtaps, scipy.signal.kaiser_beta(attenuation_db))  # [n]
+    window = np.kaiser(numtaps, kaiser_beta(attenuation_db))  # [n]
     x = (np.arange(numtaps) - (numtaps - 1) / 2) / fs  # [n] tap positions in image widths
     if not radial:
         taps = np.sinc(2 * cutoff * x) * window
     else:
         if numtaps % 2:
             raise ConfigError(f"numtaps={numtaps}: a radial filter needs an even number of taps")
+        from scipy.special import j1  # here, because it takes long to import
+
         r = np.hypot(*np.meshgrid(x, x))  # [n, n]
-        taps = scipy.special.j1(2 * cutoff * np.pi * r) / (np.pi * r) * np.outer(window, window)
+        taps = j1(2 * cutoff * np.pi * r) / (np.pi * r) * np.outer(window, window)
     return torch.as_tensor(taps / taps.sum(), dtype=torch.float32)
 
 

@@ -84,7 +84,7 @@ def train(
         folder: the run folder.
         fabric: launched; says devices and processes.
         reporter: is told about progress.
-        is_resumed: continue from the newest valid checkpoint.
+        is_resumed: continue from the newest valid checkpoint, or from the start if none was ever written.
         max_minutes: stop after this time, with a checkpoint; None: no limit.
         skip_bad: leave damaged images out instead of stopping.
 
@@ -108,6 +108,7 @@ def train(
     if skip_bad and dataset.skipped:
         reporter.message(f"damaged images left out: {len(dataset.skipped)}, the first: {dataset.skipped[0].reason}")
     state = TrainState(config, fabric.device)
+    is_resumed = is_resumed and any((folder / CHECKPOINTS).glob(checkpoint.PATTERN))  # else killed before the first one
     if is_resumed:
         newest = checkpoint.newest_valid(folder / CHECKPOINTS)
         for skipped in newest.skipped:

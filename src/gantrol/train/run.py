@@ -34,6 +34,12 @@ GRID_COLUMNS = 8
 GRID_ROWS = 6
 
 
+def check_is_new(folder: Path) -> None:
+    """Raises ConfigError if the folder already holds a run."""
+    if (folder / CONFIG).exists():
+        raise ConfigError(f"{folder} already holds a run: continue it with --resume {folder}, or choose another --out")
+
+
 def create_run(folder: Path, config: TrainConfig, command: str) -> None:
     """Makes the run folder with its config.
 
@@ -41,8 +47,7 @@ def create_run(folder: Path, config: TrainConfig, command: str) -> None:
         ConfigError: the folder already holds a run.
         TrainingError: it cannot be written.
     """
-    if (folder / CONFIG).exists():
-        raise ConfigError(f"{folder} already holds a run: continue it with --resume {folder}, or choose another --out")
+    check_is_new(folder)
     try:
         (folder / SAMPLES).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -87,7 +92,7 @@ def read_config(folder: Path) -> tuple[TrainConfig, str]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CheckpointError(f"{folder} holds no run: there is no {CONFIG} in it") from error
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from error
+        raise CheckpointError(f"cannot read {path}: {error}; put it back or start a new run") from error
     if not isinstance(data, dict) or data.get("format") != "gantrol-run":
         raise CheckpointError(f"{path} does not describe a run")
     known = {field.name for field in fields(TrainConfig)}
