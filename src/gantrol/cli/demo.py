@@ -100,7 +100,7 @@ def run(options: Demo) -> int:
     for path in (sheet, grid, film):
         console.print(f"  {path}")
     console.print("[bold]To go on[/bold]")
-    console.print(f"  gantrol train --resume {folder} --minutes 30     trains on: faces need about an hour")
+    console.print(f"  gantrol train --resume {folder} --minutes 30     trains on, to faces")
     console.print(f"  gantrol evaluate {folder} --data {data} --metrics fid")
     console.print("  gantrol data faces --count 4000 --size 64 --out faces64.zip     more and larger portraits")
     return 0
