@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,22 @@ def test_damaged_checkpoint_falls_back(config: TrainConfig, tmp_path: Path) -> N
     recorder = run(config, tmp_path / "run", is_resumed=True)
     assert any("damaged" in message for message in recorder.messages)
     assert same_weights(newest(tmp_path / "run"), newest(tmp_path / "other"))
+
+
+def test_left_out_images_stay_out_after_a_resume(config: TrainConfig, dataset_path: Path, tmp_path: Path) -> None:
+    """Which images are damaged decides the order of the others, so the choice to skip them belongs to the run."""
+    with zipfile.ZipFile(dataset_path) as archive:
+        archive.extractall(tmp_path / "images")
+    (tmp_path / "images" / "dataset.json").unlink()
+    damaged = tmp_path / "images" / "00000" / "img00000003.png"
+    damaged.write_bytes(damaged.read_bytes()[:-40])
+    config = replace(config, data=str(tmp_path / "images"), skip_bad=True, kimg=0.08)
+    run(config, tmp_path / "whole")
+    run(replace(config, kimg=0.04), tmp_path / "parts")
+    assert read_config(tmp_path / "parts")[0].skip_bad
+    recorder = run(config, tmp_path / "parts", is_resumed=True)
+    assert any("img00000003.png" in message for message in recorder.messages)
+    assert same_weights(newest(tmp_path / "whole"), newest(tmp_path / "parts"))
 
 
 def test_nothing_to_resume(config: TrainConfig, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from gantrol.cli import INTERRUPTED
 COUNT = 800
 SIZE_PX = 32
 FILM_SEEDS = "0-15"
+OVERRIDES = ("tick_kimg=0.4", "sample_ticks=1")  # something new to see every few seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +47,10 @@ def run(options: Demo) -> int:
     console = Console(stderr=True, highlight=False)
     began = time.monotonic()
     data, folder = options.out / "faces.zip", options.out / "run"
-    commands: list[str] = []
 
     @contextmanager
     def step(title: str, *arguments: str | Path) -> Iterator[None]:
-        command = "gantrol " + shlex.join(map(str, arguments))
-        commands.append(command)
-        console.print(f"\n[bold]{title}[/bold]\n  {command}")
+        console.print(f"\n[bold]{title}[/bold]\n  gantrol {shlex.join(map(str, arguments))}")
         yield
 
     options.out.mkdir(parents=True, exist_ok=True)
@@ -67,10 +65,11 @@ def run(options: Demo) -> int:
 
     is_new = not (folder / CONFIG).exists()
     start = ["--preset", "stylegan3-t", "--scale", "tiny", "--data", str(data), "--out", str(folder), "--x-flip"]
+    start += OVERRIDES
     if not is_new:
         start = ["--resume", str(folder)]
     limit = f"{options.minutes:g}"
-    with step(f"2. Training for {limit} minutes", "train", *start, "--minutes", limit):
+    with step(f"2. Training for {limit} minutes", "train", *start, "--device", "cpu", "--minutes", limit):
         if is_new:
             choice = train.Train(
                 preset="stylegan3-t",
@@ -81,7 +80,7 @@ def run(options: Demo) -> int:
                 x_flip=True,
                 seed=options.seed,
                 device="cpu",
-                overrides=("tick_kimg=0.4", "sample_ticks=1"),
+                overrides=OVERRIDES,
             )
         else:
             choice = train.Train(resume=folder, minutes=options.minutes, device="cpu")

@@ -117,7 +117,6 @@ def run(options: Train) -> int:
                 report,
                 is_resumed=options.resume is not None,
                 max_minutes=options.minutes,
-                skip_bad=options.skip_bad,
             )
     except BaseException:
         if options.resume is None and fabric.is_global_zero:
@@ -131,7 +130,7 @@ def run(options: Train) -> int:
     return 0
 
 
-_MAY_CHANGE = ("resume", "kimg", "minutes", "device", "devices", "nodes", "skip_bad")
+_MAY_CHANGE = ("resume", "kimg", "minutes", "device", "devices", "nodes")
 
 
 def _check_resume(options: Train) -> None:
@@ -169,6 +168,7 @@ def _new_config(options: Train) -> tuple[Path, Any]:
     precision = options.precision if options.precision != "auto" else choose_precision(_device_type(options.device))
     config = preset(options.preset, options.scale, shape, batch=options.batch, precision=precision)
     config = replace(config, data=str(options.data.resolve()), x_flip=options.x_flip, seed=options.seed)
+    config = replace(config, skip_bad=options.skip_bad)
     if options.kimg is not None:
         config = replace(config, kimg=options.kimg)
     if options.loss is not None:

@@ -96,6 +96,8 @@ class TrainConfig:
     """Dataset zip or folder."""
     x_flip: bool = False
     """Also show every image mirrored."""
+    skip_bad: bool = False
+    """Leave damaged images out instead of stopping; part of the config, because it changes the order of the data."""
     use_labels: bool = False
     """Train a class-conditional model from the dataset's labels."""
     batch: int = 32

@@ -75,7 +75,6 @@ def train(
     *,
     is_resumed: bool = False,
     max_minutes: float | None = None,
-    skip_bad: bool = False,
 ) -> bool:
     """Trains until `config.kimg` thousand images have been shown, in the run folder `folder`.
 
@@ -86,7 +85,6 @@ def train(
         reporter: is told about progress.
         is_resumed: continue from the newest valid checkpoint, or from the start if none was ever written.
         max_minutes: stop after this time, with a checkpoint; None: no limit.
-        skip_bad: leave damaged images out instead of stopping.
 
     Returns:
         True if the training reached its end or its time limit, False if a signal stopped it (the state is saved).
@@ -104,8 +102,8 @@ def train(
         torch.backends.cudnn.benchmark = True
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
-    dataset = open_dataset(config, skip_bad=skip_bad)
-    if skip_bad and dataset.skipped:
+    dataset = open_dataset(config)
+    if dataset.skipped:
         reporter.message(f"damaged images left out: {len(dataset.skipped)}, the first: {dataset.skipped[0].reason}")
     state = TrainState(config, fabric.device)
     is_resumed = is_resumed and any((folder / CHECKPOINTS).glob(checkpoint.PATTERN))  # else killed before the first one
@@ -191,9 +189,9 @@ def train(
     return not stop.is_set
 
 
-def open_dataset(config: TrainConfig, skip_bad: bool = False) -> ImageDataset:
+def open_dataset(config: TrainConfig) -> ImageDataset:
     """The dataset of a config, checked against its networks."""
-    dataset = ImageDataset(config.data, use_labels=config.use_labels, x_flip=config.x_flip, skip_bad=skip_bad)
+    dataset = ImageDataset(config.data, use_labels=config.use_labels, x_flip=config.x_flip, skip_bad=config.skip_bad)
     g = config.generator
     found = (dataset.resolution_px, dataset.channels, dataset.label_dim if config.use_labels else 0)
     if found != (g.resolution_px, g.channels, g.c_dim):
