@@ -87,7 +87,9 @@ def test_a_run_leaves_everything(config: TrainConfig, tmp_path: Path) -> None:
         create_run(folder, config, "test")
 
 
-@pytest.mark.parametrize("kind", ["stylegan3-r", "stylegan2", "conditional", "relativistic", "micro-batches"])
+@pytest.mark.parametrize(
+    "kind", ["stylegan3-r", "stylegan2", "conditional", "relativistic", "micro-batches", "ada", "diffaugment"]
+)
 def test_resume_equals_no_break(kind: str, config: TrainConfig, tmp_path: Path) -> None:
     """N steps = k steps + resume + N−k steps, bit for bit."""
     if kind == "stylegan3-r":
@@ -107,6 +109,11 @@ def test_resume_equals_no_break(kind: str, config: TrainConfig, tmp_path: Path) 
         config = replace(config, **networks)
     elif kind == "relativistic":
         config = replace(config, loss=LossConfig(name="relativistic", r1_gamma=0.1, r2_gamma=0.1, r_interval=1))
+    elif kind == "ada":  # the break falls between two updates of the strength
+        config = override(config, ["augment.name=ada", "augment.ada.adapt_kimg=0.3", "augment.ada.target=-0.9"])
+        config = override(config, ["augment.ada.noise=1", "augment.ada.cutout=1"])
+    elif kind == "diffaugment":
+        config = override(config, ["augment.name=diffaugment"])
     else:
         config = replace(config, micro_batch=4)
     run(config, tmp_path / "whole")

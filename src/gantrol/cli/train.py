@@ -26,6 +26,8 @@ class Train:
 
     Example: gantrol train --preset stylegan3-t --scale tiny --data faces.zip --out runs/first
 
+    Example: gantrol train --preset stylegan3-t --data few.zip --out runs/few --augment ada
+
     Example: gantrol train --resume runs/first
     """
 
@@ -53,6 +55,8 @@ class Train:
     """Where to train."""
     loss: str | None = None
     """Adversarial loss: non-saturating or relativistic."""
+    augment: Literal["none", "ada", "diffaugment"] | None = None
+    """Augmentation for small datasets: ada adapts its strength, diffaugment is fixed; by default the preset's."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number type of the layers that may use a lower one; auto takes what suits the device."""
     x_flip: bool = False
@@ -173,6 +177,8 @@ def _new_config(options: Train) -> tuple[Path, Any]:
         config = replace(config, kimg=options.kimg)
     if options.loss is not None:
         config = replace(config, loss=replace(config.loss, name=options.loss))
+    if options.augment is not None:
+        config = replace(config, augment=replace(config.augment, name=options.augment))
     return options.out, override(config, options.overrides)
 
 
@@ -262,8 +268,8 @@ def reporter(config: Any, minutes: float | None, is_quiet: bool = False) -> Line
 
 
 def losses(tick: dict[str, Any]) -> str:
-    """The losses of a tick in a few words."""
-    labels = (("G", "loss/g"), ("D", "loss/d"), ("R1", "penalty/r1"), ("R2", "penalty/r2"))
+    """The losses of a tick in a few words, and the strength of the augmentation if it adapts."""
+    labels = (("G", "loss/g"), ("D", "loss/d"), ("R1", "penalty/r1"), ("R2", "penalty/r2"), ("p", "augment/p"))
     return " · ".join(f"{label} {tick[key]:.3f}" for label, key in labels if key in tick)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gantrol.errors import ConfigError, nearest
 from gantrol.models import DiscriminatorConfig, GeneratorConfig
+from gantrol.train.augment import AugmentConfig
 from gantrol.train.losses import LOSSES
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -92,6 +93,8 @@ class TrainConfig:
     """Optimiser of the generator."""
     d_adam: AdamConfig
     """Optimiser of the discriminator."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Augmentation of what the discriminator sees."""
     data: str = ""
     """Dataset zip or folder."""
     x_flip: bool = False
@@ -137,3 +140,4 @@ class TrainConfig:
         for name in ("resolution_px", "channels", "c_dim"):
             if getattr(g, name) != getattr(d, name):
                 raise ConfigError(f"generator.{name}={getattr(g, name)} but discriminator.{name}={getattr(d, name)}")
+        self.augment.check_images(g.resolution_px, g.channels)

@@ -245,6 +245,8 @@ def describe_tick(
         "memory_gib": round(peak / (2**30 if sys.platform == "darwin" else 2**20), 3),
         **{name: round(value, 4) for name, value in spent.items()},
     }
+    if state.strength is not None:
+        tick["augment/p"] = state.strength.p.item()
     if device.type == "cuda":
         tick["cuda_memory_gib"] = round(torch.cuda.max_memory_allocated(device) / 2**30, 3)
     return tick | means

@@ -20,6 +20,7 @@ from gantrol import __version__, checkpoint
 from gantrol.config import to_dict
 from gantrol.errors import CheckpointError
 from gantrol.models.style_generator import StyleGenerator
+from gantrol.train.augment import AdaptiveStrength
 from gantrol.train.config import AdamConfig, TrainConfig
 
 CHECKPOINTS = "checkpoints"
@@ -52,6 +53,7 @@ class TrainState:
         n_img: real images shown so far, over all devices; also the data cursor.
         n_step: steps done so far; with the seed, also the random state.
         pl_mean: running mean of path lengths, a scalar on the device.
+        strength: of the augmentation `ada`, with what it is steered by; None for other augmentations.
         elapsed_s: seconds of training so far, over all sessions.
     """
 
@@ -67,6 +69,8 @@ class TrainState:
         self.n_img = 0
         self.n_step = 0
         self.pl_mean = torch.zeros([], device=device)
+        augment = config.augment
+        self.strength = AdaptiveStrength(augment.ada, config.batch, device) if augment.name == "ada" else None
         self.elapsed_s = 0.0
 
     def _nets(self) -> Iterator[tuple[str, nn.Module]]:
@@ -80,6 +84,8 @@ class TrainState:
     def tensors(self) -> dict[str, torch.Tensor]:
         """Every tensor of the state, by a dotted name."""
         result = {"pl_mean": self.pl_mean}
+        if self.strength is not None:
+            result |= {f"strength.{name}": value for name, value in self.strength.tensors().items()}
         for prefix, net in self._nets():
             result |= {f"{prefix}.{name}": value for name, value in net.state_dict().items()}
         for prefix, opt, parameters in self._optimisers():
@@ -128,6 +134,11 @@ class TrainState:
                 if state:
                     opt.state[parameter] = state
         self.pl_mean = tensors["pl_mean"].clone().to(self.pl_mean.device)
+        if self.strength is not None:
+            try:
+                self.strength.load({name: tensors[f"strength.{name}"] for name in self.strength.tensors()})
+            except KeyError as error:
+                raise CheckpointError(f"{path} does not fit this config: it lacks {error.args[0]}") from error
         self.n_img = int(metadata["n_img"])
         self.n_step = int(metadata["n_step"])
         self.elapsed_s = float(metadata["elapsed_s"])

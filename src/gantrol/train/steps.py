@@ -21,6 +21,7 @@ from torch import nn
 from gantrol.data.loader import Batch
 from gantrol.errors import ConfigError
 from gantrol.ops import filter2d
+from gantrol.train.augment import ada, diffaugment
 from gantrol.train.config import TrainConfig
 from gantrol.train.ema import ema_beta, update_ema
 from gantrol.train.losses import (
@@ -111,6 +112,8 @@ class Trainer:
         update_ema(state.g_ema, state.g, beta)
         state.n_img += config.batch
         state.n_step += 1
+        if state.strength is not None:
+            state.strength.update(state.n_step, self.all_reduce)
         return stats
 
     def _optimise(
@@ -160,6 +163,7 @@ class Trainer:
             fake, fake_labels, _ = self.generate(len(real), labels, update_emas=True)
         fake_logits = self.discriminate(fake, fake_labels)
         real_logits = self.discriminate(real, labels)
+        self._observe(real_logits)
         if self.loss.d_pair is not None:
             value = self.loss.d_pair(fake_logits, real_logits).mean()
         else:
@@ -174,7 +178,9 @@ class Trainer:
         stats: Stats = {}
         if config.r1_gamma > 0:
             real = real.detach().requires_grad_()
-            r1 = gradient_penalty(self.discriminate(real, labels), real).mean()
+            real_logits = self.discriminate(real, labels)
+            self._observe(real_logits)
+            r1 = gradient_penalty(real_logits, real).mean()
             value = value + r1 * (config.r1_gamma / 2)
             stats["penalty/r1"] = r1
         if config.r2_gamma > 0:
@@ -206,14 +212,24 @@ class Trainer:
         return fake, c, ws
 
     def discriminate(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Logits [N, 1] of images [N, C, H, W], blurred as the schedule says."""
+        """Logits [N, 1] of images [N, C, H, W], blurred as the schedule says, then augmented."""
         config = self.config.loss
         if config.blur_sigma_px > 0:
             faded = self.state.n_img / max(config.blur_fade_kimg * 1000, 1e-8)
             kernel = blur_kernel(config.blur_sigma_px * max(1 - faded, 0))
             if kernel is not None:
                 images = filter2d(images, kernel.to(images.device))
+        augment = self.config.augment
+        if self.state.strength is not None:
+            images = ada(images, self.state.strength.p, augment.ada)
+        elif augment.name == "diffaugment":
+            images = diffaugment(images, augment.diffaugment)
         return self.state.d(images, labels if self.label_pool is not None else None, dtype=self.dtype)
+
+    def _observe(self, real_logits: torch.Tensor) -> None:
+        """Lets the augmentation's strength see what the discriminator makes of real images."""
+        if self.state.strength is not None:
+            self.state.strength.observe(real_logits)
 
     def _draw_labels(self, count: int, labels: torch.Tensor) -> torch.Tensor:
         if self.label_pool is None:
