@@ -34,11 +34,11 @@ def atomic_file(path: str | Path, error: type[GantrolError] = GantrolError) -> I
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as problem:
-        raise error(_describe(path, problem)) from problem
+        raise error(describe(path, problem)) from problem
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -58,8 +58,8 @@ def atomic_folder(path: str | Path, error: type[GantrolError] = GantrolError) ->
         temporary.mkdir(parents=True)
         yield temporary
         for written in sorted(temporary.rglob("*")):
-            _sync(written)
-        _sync(temporary)
+            sync(written)
+        sync(temporary)
         if path.exists():
             os.replace(path, retired)
         try:
@@ -68,10 +68,10 @@ def atomic_folder(path: str | Path, error: type[GantrolError] = GantrolError) ->
             if retired.exists():
                 os.replace(retired, path)
             raise
-        _sync(path.parent)
+        sync(path.parent)
         shutil.rmtree(retired, ignore_errors=True)
     except OSError as problem:
-        raise error(_describe(path, problem)) from problem
+        raise error(describe(path, problem)) from problem
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -82,7 +82,7 @@ def write_json(path: str | Path, content: Any, error: type[GantrolError] = Gantr
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Brings a file, or the entries of a folder, to the disk."""
     if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
         return  # Windows cannot open folders
@@ -93,7 +93,8 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _describe(path: Path, problem: OSError) -> str:
+def describe(path: Path, problem: OSError) -> str:
+    """What went wrong with writing `path`, in one line, and what to do next."""
     if problem.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"cannot write {path}: the disk is full; free some space or choose another folder, then repeat"
     return f"cannot write {path}: {problem.strerror or problem}; choose another place or fix its permissions"

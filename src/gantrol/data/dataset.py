@@ -7,7 +7,10 @@ any thread or process.
 
 from __future__ import annotations
 
+import io
 import os
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -128,6 +131,26 @@ class ImageDataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
             return {}
         attributes = self._annotations.attributes[name]
         return mirrored(attributes, self.schema) if is_flipped else dict(attributes)
+
+    def attachment(self, index: int) -> dict[str, np.ndarray]:
+        """The arrays that are stored beside image `index` (its npz), {} if there are none.
+
+        Raises:
+            DataError: the npz is damaged; the index is a flipped copy, whose arrays are not stored.
+        """
+        name, is_flipped = self._locate(index)
+        if is_flipped:
+            raise DataError(
+                f"{self.path}: image {index} is a flipped copy; attachments are stored for originals only"
+            )
+        beside = f"{name.rpartition('.')[0]}.npz"
+        if beside not in self._store.names:
+            return {}
+        try:
+            with np.load(io.BytesIO(self._store.read(beside)), allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            raise DataError(f"{self._store.where(beside)}: is no readable npz ({error})") from error
 
     def describe(self) -> dict[str, Any]:
         """A JSON-ready summary: counts, sizes, formats, labels, ranges of the attributes, meta; decodes no image."""

@@ -11,7 +11,8 @@ A dataset is a zip of stored (not compressed) PNG or WebP files and one JSON fil
                                  "meta": {…}}
 
 Readers of StyleGAN datasets look at `labels` alone, so the files work there too. The same images give the
-same bytes.
+same bytes. An image may have an attachment, `00000/img00000000.npz`: arrays such as a depth map, which readers of
+images pass over.
 """
 
 from __future__ import annotations
@@ -20,15 +21,16 @@ import contextlib
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
 from gantrol.atomic import atomic_file
 from gantrol.data import images
+from gantrol.data.partial_zip import resumable_file
 from gantrol.errors import DataError
 
 Label = int | Sequence[float] | np.ndarray
@@ -39,7 +41,8 @@ class DatasetWriter:
 
     The file appears under its name when the `with` block ends well, complete and flushed to the disk; after
     any exception (Ctrl-C and a full disk included) nothing is left, and a file that was to be replaced is
-    unharmed.
+    unharmed. With `resume_token`, a hidden file keeps the images that were finished, and a later writer with the same
+    path and token goes on from there: its first `recovered` calls of `add` take None for the image.
 
         with DatasetWriter("faces.zip", schema={"yaw": {"unit": "deg", "low": -90, "high": 90}}) as writer:
             writer.add(image, attributes={"yaw": 12.5})
@@ -53,6 +56,8 @@ class DatasetWriter:
         meta: anything worth keeping about the whole dataset: generator, licence, command.
         overwrite: replace an existing file.
         image_format: how `add` encodes arrays: "png" (uncompressed) or "webp" (lossless; RGB only).
+        resume_token: a short name for what is being written, the same only if the images would be the same.
+        resume_limit: go on from at most so many images.
 
     Raises:
         DataError: the target exists or cannot be written; nothing was added; from `add`, a wrong image or
@@ -67,9 +72,14 @@ class DatasetWriter:
         meta: Mapping[str, Any] | None = None,
         overwrite: bool = False,
         image_format: images.ImageFormat = "png",
+        resume_token: str | None = None,
+        resume_limit: int | None = None,
     ) -> None:
         self.path = Path(path)
         self.count = 0
+        self._resume_limit = resume_limit
+        self._recovered: list[tuple[str, images.Header]] = []
+        self.partial = None if resume_token is None else self.path.with_name(f".{self.path.name}.{resume_token}.part")
         self._image_format = image_format
         self._schema, self._meta = _plain(schema, "schema"), _plain(meta, "meta")
         self._shape: tuple[int, int] | None = None  # side and channels of the first image
@@ -80,6 +90,11 @@ class DatasetWriter:
         self._check_target()
         self._zip: zipfile.ZipFile | None = None
         self._session = self._open()
+
+    @property
+    def recovered(self) -> int:
+        """How many images of an earlier attempt are there, inside the `with` block."""
+        return len(self._recovered)
 
     def __enter__(self) -> Self:
         self._session.__enter__()
@@ -95,30 +110,55 @@ class DatasetWriter:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[None]:
-        """The zip, open while images are added; finished and renamed if that ends well, removed otherwise."""
-        with atomic_file(self.path, DataError) as temporary, open(temporary, "xb") as file:
+        """The zip, open while images are added; finished and renamed if that ends well."""
+        with contextlib.ExitStack() as stack:
+            if self.partial is None:
+                temporary = stack.enter_context(atomic_file(self.path, DataError))
+                file: BinaryIO = stack.enter_context(open(temporary, "xb"))
+                members: Iterable[tuple[str, bytes]] = ()
+            else:
+                file, members = stack.enter_context(resumable_file(self.path, self.partial))
             self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED)
             try:
+                self._recover(members)
                 yield
                 self._finish()
             finally:
                 self._zip.fp = None  # or a zip that failed would try to write its directory when collected
                 self._zip = None
 
+    def _recover(self, members: Iterable[tuple[str, bytes]]) -> None:
+        """Takes over the images of an earlier attempt, each after its attachment."""
+        attachment: tuple[str, bytes] | None = None
+        for name, data in members:
+            if name == "dataset.json" or len(self._recovered) == self._resume_limit:
+                continue  # the earlier attempt failed at its very end, or was to be longer
+            if name.endswith(".npz"):
+                attachment = name, data
+                continue
+            if attachment is not None:
+                self._write(*attachment)
+            self._write(name, data)
+            attachment = None
+            self._recovered.append((name, images.probe(data, name)))
+
     def add(
         self,
-        image: np.ndarray | bytes,
+        image: np.ndarray | bytes | None,
         *,
         label: Label | None = None,
         attributes: Mapping[str, Any] | None = None,
+        attachment: bytes | None = None,
     ) -> str:
         """Appends an image.
 
         Args:
             image: uint8 [H, W], [H, W, 1] or [H, W, 3]; or the bytes of a PNG or WebP, which are stored as
-                they are.
+                they are; None for one that was `recovered`.
             label: class index, or a vector of floats; all images have the same kind, or none has one.
             attributes: named values: numbers, texts, booleans, lists of numbers, or objects of these.
+
+            attachment: the bytes of an npz file that belongs to the image.
 
         Returns:
             The image's name in the zip.
@@ -131,8 +171,14 @@ class DatasetWriter:
         if self._zip is None:
             raise RuntimeError("DatasetWriter.add is called inside its `with` block")
         where = f"{self.path}: image {self.count}"
-        data = image if isinstance(image, bytes) else self._encode(image, where)
-        header = images.probe(data, where)
+        is_recovered = self.count < self.recovered
+        if (image is None) != is_recovered:
+            raise DataError(f"{where}: {'was recovered, so pass None' if is_recovered else 'is missing'}")
+        if image is None:
+            header, data = self._recovered[self.count][1], b""
+        else:
+            data = image if isinstance(image, bytes) else self._encode(image, where)
+            header = images.probe(data, where)
         if header.format not in ("PNG", "WEBP"):
             raise DataError(f"{where}: datasets hold PNG or WebP, not {header.format}")
         shape = header.width_px, images.check_plain(header, where)
@@ -147,7 +193,10 @@ class DatasetWriter:
         if len(self._attributes) != (0 if attributes is None else self.count):
             raise DataError(f"{where}: either all images have attributes or none has")
         values = _plain(attributes, where)
-        self._write(name, data)
+        if not is_recovered:
+            if attachment is not None:
+                self._write(f"{name.rpartition('.')[0]}.npz", attachment)
+            self._write(name, data)
         self._shape, self._label_kind = shape, kind
         if label is not None:
             self._labels.append((name, value))
@@ -171,6 +220,8 @@ class DatasetWriter:
     def _finish(self) -> None:
         """dataset.json and the zip's directory."""
         assert self._zip is not None
+        if self.count < self.recovered:
+            raise DataError(f"{self.path}: {self.recovered} images were recovered, but {self.count} were added")
         if self.count == 0:
             raise DataError(f"{self.path}: no image was added, so nothing was written")
         content: dict[str, Any] = {"labels": self._labels or None}
