@@ -21,6 +21,8 @@ class DataInfo:
     """Dataset zip or folder of images."""
     json: Path | None = None
     """Also write the summary to this JSON file."""
+    card: Path | None = None
+    """Also write a data card (Markdown): ranges of the attributes and which of them go together."""
     skip_bad: bool = False
     """Decode every image, and count the damaged ones."""
 
@@ -28,8 +30,9 @@ class DataInfo:
 def run(options: DataInfo) -> None:
     """Prints the summary, and writes it where asked."""
     import gantrol
-    from gantrol.atomic import write_json
+    from gantrol.atomic import atomic_file, write_json
     from gantrol.cli.progress import progress_bar
+    from gantrol.data.card import data_card
     from gantrol.data.dataset import ImageDataset
     from gantrol.errors import DataError
 
@@ -38,6 +41,9 @@ def run(options: DataInfo) -> None:
     summary = dataset.describe()
     if options.json is not None:
         write_json(options.json, {"version": gantrol.__version__, **summary}, DataError)
+    if options.card is not None:
+        with atomic_file(options.card, DataError) as temporary:
+            temporary.write_text(data_card(dataset), encoding="utf-8")
     print_summary(summary)
 
 
