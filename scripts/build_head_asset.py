@@ -31,6 +31,8 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import save_file
 
+from head_repairs import OVERLAP_DM, EyeFollowers, LipSeam, mirrored, own_shapes, symmetric_actions
+
 CROP_BELOW_Y = 4.6  # dm: chest; the portrait's lower edge lies above it
 CROP_BESIDE_X = 2.6  # dm: arms are cut off
 GROUPS = {  # group of base.obj -> part name
@@ -51,8 +53,9 @@ RACES, GENDERS, AGES = ("african", "asian", "caucasian"), ("female", "male"), ("
 WEIGHTS = ("minweight", "averageweight", "maxweight")
 LOCAL_FOLDERS = ("cheek", "chin", "ears", "eyebrows", "eyes", "forehead", "head", "mouth", "neck", "nose")
 LOCAL_SKIP = (  # sideways shifts, whole-head moves and caricatures
-    "trans-in", "trans-out", "head-trans", "neck-trans", "neck-scale-vert", "measure-neck-height", "ear-shape-pointed",
-    "mouth-trans-backward", "mouth-trans-forward", "eye-push", "neck-back", "head-angle", "ear-shape-triangle",
+    "mouth-trans-in", "mouth-trans-out", "nose-trans-in", "nose-trans-out", "head-trans", "neck-trans",
+    "neck-scale-vert", "measure-neck-height", "ear-shape-pointed", "ear-shape-triangle", "mouth-trans-backward",
+    "mouth-trans-forward", "neck-back", "head-angle",
 )  # fmt: skip
 ASYMMETRIES = ("asym-brown-1", "asym-eye-1", "asym-eye-4", "asym-jaw-1", "asym-mouth-1", "asym-nose-1", "asym-nose-2",
                "asym-cheek-1")  # fmt: skip
@@ -195,16 +198,41 @@ def build(data: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         rows[teeth, 0] *= TEETH_WIDTH
         return rows
 
-    names, starts, ids_all, deltas_all, steps = [], [0], [], [], []
     template = crop(vertices)
     template[teeth, 2] -= TEETH_BACK_DM
-    average = template.copy()
-    for name, delta in targets(data, count):
-        delta = crop(delta)
-        if name.startswith("race/") and name.endswith("-young"):
-            average = average + delta / 6
-        if name.startswith("body/") and name.endswith("young-averageweight"):
-            average = average + delta / 2
+    shapes = {name: crop(delta) for name, delta in targets(data, count)}
+
+    def young() -> np.ndarray:
+        """The average young adult."""
+        ancestries = [delta for name, delta in shapes.items() if name.startswith("race/") and name.endswith("-young")]
+        builds = [delta for name, delta in shapes.items() if name.endswith("young-averageweight")]
+        return template + np.mean(ancestries, axis=0) + np.mean(builds, axis=0)
+
+    part = np.array([part_of[v] for v in kept], dtype=np.uint8)
+    whole = np.append(part.astype(int), [-1] * len(JOINTS))
+    eyes = {
+        PARTS.index("eye_left"): len(part) + JOINTS.index("l-eye"),
+        PARTS.index("eye_right"): len(part) + JOINTS.index("r-eye"),
+    }
+    canonical = young()
+    canonical = canonical - canonical[list(eyes.values())].mean(0)
+    mirror = mirrored(template)
+    seam = LipSeam(canonical, shapes["action/jawOpen"], mirror, whole == 0)
+    follow = EyeFollowers(canonical, mirror, whole, eyes)
+    for name in shapes:
+        if name.startswith(("local/", "asym/", "action/")):
+            shapes[name] = follow(name, shapes[name])
+        if not name.startswith("action/"):
+            shapes[name] = seam(shapes[name])
+        elif name.startswith("action/eyeLook"):
+            shapes[name][np.isin(whole, (PARTS.index("eye_left"), PARTS.index("eye_right")))] = 0  # gaze turns the iris
+    template = seam(template, -OVERLAP_DM)
+    shapes |= symmetric_actions(shapes, mirror)
+    shapes |= dict(own_shapes(canonical, whole, eyes))
+    average = young()
+
+    names, starts, ids_all, deltas_all, steps = [], [0], [], [], []
+    for name, delta in sorted(shapes.items(), key=lambda item: item[0].startswith("action/")):
         moved = np.flatnonzero(abs(delta).max(1) > DELTA_FLOOR_DM)
         if not len(moved):
             continue
@@ -216,7 +244,6 @@ def build(data: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         starts.append(starts[-1] + len(moved))
 
     faces = index[np.array(triangles)]
-    part = np.array([part_of[v] for v in kept], dtype=np.uint8)
     uv = uvs[[uv_of[v] for v in kept]]
     masks = []
     for file in MASKS.values():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,8 @@ import pytest
 from PIL import Image
 
 import gantrol.data.faces as faces
-from gantrol.data.faces import hair, labels, pose, raster, shape
+import gantrol.data.faces.dataset as faces_dataset
+from gantrol.data.faces import labels, pose, raster, shape
 from gantrol.data.faces.head import load_head
 from gantrol.errors import ConfigError, DataError, GantrolError
 
@@ -79,6 +82,43 @@ def test_every_attribute_describes_itself() -> None:
     assert faces.ATTRIBUTES["age"].unit == "years"
 
 
+def test_what_belongs_to_the_person_follows_the_identity() -> None:
+    own = [name for name, attribute in faces.ATTRIBUTES.items() if attribute.of_identity]
+    assert {"gender", "skin_tone", "eye_color", "european"} <= set(own)
+    rows = [faces.sample_row(seed, seed, {"identity": 7}) for seed in range(3)]
+    for name in own:
+        assert rows[0][name] == rows[1][name] == rows[2][name]
+    assert rows[0]["age"] != rows[1]["age"]
+    assert faces.sample_row(0, 0, {"identity": 7, "gender": 1})["gender"] == 1
+
+
+def test_expressions_come_one_or_two_at_a_time() -> None:
+    rows = [faces.sample_row(1, index) for index in range(600)]
+    used = [sum(row[name] != 0 for name in labels.EXPRESSIONS) for row in rows]
+    assert set(used) == {0, 1, 2}
+    assert 0.2 < np.mean(np.array(used) == 0) < 0.4
+    for name in labels.EXPRESSIONS:
+        assert sum(row[name] != 0 for row in rows) > 15
+
+
+def test_beards_and_grey_hair_come_with_age() -> None:
+    rows = [faces.sample_row(2, index) for index in range(600)]
+    assert all(row["gender"] > 0.55 and row["age"] > 18 for row in rows if row["beard"] != "none")
+    assert all(row["grey"] == 0 for row in rows if row["age"] < 18)
+    assert np.mean([row["grey"] for row in rows if row["age"] > 65]) > 0.4
+
+
+def test_a_counterfactual_changes_what_is_set_alone() -> None:
+    row = faces.sample_row(0, 5)
+    turned = labels.like_row(row, {"yaw": 30})
+    assert {name for name in row if row[name] != turned[name]} == {"yaw"}
+    other = labels.like_row(row, {"identity": 12, "skin_tone": 0.9})
+    changed = {name for name in row if row[name] != other[name]}
+    assert changed <= {"identity"} | {name for name, a in faces.ATTRIBUTES.items() if a.of_identity}
+    assert other["skin_tone"] == 0.9
+    assert other["gender"] == faces.sample_row(9, 9, {"identity": 12})["gender"]
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -128,7 +168,7 @@ def test_rotation_signs() -> None:
 
 
 def test_heads_are_aligned_whatever_their_age() -> None:
-    top, chin = shape._extreme_vertices()
+    top, chin = load_head().extremes
     head = load_head()
     for age in (6, 30, 85):
         neutral = head.deform(shape.shape_coefficients(labels.complete_row({"age": age, "identity": 3})))
@@ -166,16 +206,6 @@ def test_rasterizer_covers_a_triangle_once_and_keeps_the_nearer() -> None:
     drawn["cut"] = np.array([1, 1, -1, -1, -1, -1], dtype=np.float32)
     assert 0 < len(raster.rasterize(xy, depth, triangles, 16, **drawn).pixel) < 72
     assert len(raster.rasterize(xy + 100, depth, triangles, 16, **drawn).pixel) == 0  # outside
-
-
-@pytest.mark.parametrize("style", sorted(hair.STYLES))
-def test_every_cut_is_a_finite_sheet(style: str) -> None:
-    sheet = hair.sheet(style)
-    assert sheet is not None
-    assert np.isfinite(sheet.points).all()
-    assert (sheet.cut > 0).any()
-    assert (sheet.cut < 0).any()
-    np.testing.assert_allclose(np.asarray(sheet.follow.sum(1)), 1, atol=1e-5)
 
 
 # --- labels in the pixels -------------------------------------------------------------------------------------------
@@ -245,10 +275,14 @@ def test_hair_colour_changes_the_hair_alone() -> None:
         ("smile", 0.0, 1.0, (slice(38, 52), slice(20, 44))),
         ("mouth_open", 0.0, 1.0, (slice(38, 56), slice(20, 44))),
         ("pucker", 0.0, 1.0, (slice(38, 52), slice(20, 44))),
-        ("sadness", 0.0, 1.0, (slice(38, 52), slice(20, 44))),
+        ("laugh", 0.0, 1.0, (slice(38, 52), slice(20, 44))),
+        ("sad", 0.0, 1.0, (slice(38, 52), slice(20, 44))),
+        ("surprised", 0.0, 1.0, (slice(18, 52), slice(16, 48))),
+        ("disgusted", 0.0, 1.0, (slice(28, 48), slice(18, 46))),
+        ("afraid", 0.0, 1.0, (slice(18, 52), slice(16, 48))),
+        ("wink", -1.0, 1.0, (slice(24, 36), slice(16, 48))),
         ("brow_raise", 0.0, 1.0, (slice(18, 32), slice(16, 48))),
-        ("frown", 0.0, 1.0, (slice(18, 34), slice(16, 48))),
-        ("eyes_wide", 0.0, 1.0, (slice(24, 36), slice(16, 48))),
+        ("angry", 0.0, 1.0, (slice(18, 34), slice(16, 48))),
         ("eyes_closed", 0.0, 1.0, (slice(24, 36), slice(16, 48))),
         ("gaze_yaw", -25, 25, (slice(24, 36), slice(16, 48))),
         ("gaze_pitch", -20, 20, (slice(24, 36), slice(16, 48))),
@@ -293,7 +327,7 @@ def test_same_bytes_whatever_the_number_of_workers(tmp_path: Path) -> None:
             tmp_path / f"{workers}.zip", 20, 32, seed=4, workers=workers, progress=lambda *done: progress.append(done)
         )
     assert (tmp_path / "1.zip").read_bytes() == (tmp_path / "2.zip").read_bytes()
-    assert progress == [(16, 20), (20, 20)] * 2
+    assert progress == [(done, 20) for done in range(1, 21)] * 2
 
 
 def test_a_dataset_is_rendered_again_from_its_labels(tmp_path: Path) -> None:
@@ -307,13 +341,65 @@ def test_a_dataset_is_rendered_again_from_its_labels(tmp_path: Path) -> None:
     assert content["meta"]["seed"] == 9
 
 
-def test_nothing_is_left_after_an_interruption(tmp_path: Path) -> None:
-    def interrupt(done: int, total: int) -> None:
-        raise KeyboardInterrupt
+class Interrupted(Exception):
+    """Stands for Ctrl-C, SIGKILL or a full disk."""
 
-    with pytest.raises(KeyboardInterrupt):
-        faces.make_dataset(tmp_path / "f.zip", 20, 32, workers=1, progress=interrupt)
-    assert list(tmp_path.iterdir()) == []
+
+def test_an_interrupted_run_continues_byte_for_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(done: int, total: int) -> None:
+        if done >= 8:
+            raise Interrupted
+
+    whole, path = tmp_path / "whole.zip", tmp_path / "f.zip"
+    faces.make_dataset(whole, 20, 32, seed=3, workers=1)
+    with pytest.raises(Interrupted):
+        faces.make_dataset(path, 20, 32, seed=3, workers=1, progress=interrupt)
+    assert not path.exists()
+    (kept,) = tmp_path.glob(".f.zip.*.part")
+    kept.write_bytes(kept.read_bytes()[:-100])  # as if it had been killed while it wrote
+    rendered_again: list[int] = []
+    monkeypatch.setattr(faces_dataset, "_portrait", counted(faces_dataset._portrait, rendered_again))
+    faces.make_dataset(path, 20, 32, seed=3, workers=1)
+    assert rendered_again == list(range(7, 20))
+    assert path.read_bytes() == whole.read_bytes()
+    assert sorted(tmp_path.iterdir()) == [path, whole]
+
+
+def counted(render: Callable, seen: list[int]) -> Callable:
+    def portrait(rows: faces_dataset.Rows, index: int, *more: object) -> faces_dataset.Portrait:
+        seen.append(index)
+        return render(rows, index, *more)
+
+    return portrait
+
+
+def test_what_was_finished_makes_a_smaller_dataset(tmp_path: Path) -> None:
+    def interrupt(done: int, total: int) -> None:
+        raise Interrupted
+
+    path = tmp_path / "f.zip"
+    with pytest.raises(Interrupted):
+        faces.make_dataset(path, 20, 32, workers=1, progress=interrupt)
+    with pytest.raises(Interrupted):  # another recipe does not go on from there
+        faces.make_dataset(path, 20, 32, workers=1, seed=1, progress=interrupt)
+    assert len(list(tmp_path.glob(".f.zip.*.part"))) == 2
+    faces.make_dataset(path, 1, 32, workers=1)
+    assert len(read_zip(path)[0]) == 1
+
+
+def test_a_full_disk_says_that_the_work_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> faces_dataset.Portrait:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    good = faces_dataset._portrait
+    monkeypatch.setattr(
+        faces_dataset, "_portrait", lambda rows, index, *more: (full if index else good)(rows, index, *more)
+    )
+    with pytest.raises(DataError, match=r"disk is full.*the same command continues"):
+        faces.make_dataset(tmp_path / "f.zip", 4, 32, workers=1)
+    monkeypatch.undo()
+    faces.make_dataset(tmp_path / "f.zip", 4, 32, workers=1)
+    assert len(read_zip(tmp_path / "f.zip")[0]) == 4
 
 
 def test_an_existing_file_is_kept_unless_told_otherwise(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from importlib import resources
 
 import numpy as np
 import scipy.sparse
+import scipy.spatial
 from numpy.typing import NDArray
 from safetensors import safe_open
 
@@ -41,7 +42,9 @@ class Head:
     basis: scipy.sparse.csc_matrix
     """[V · 3, K] displacement in dm per unit of each shape coefficient."""
     names: dict[str, int]
-    """shape name (`race/…`, `body/…`, `local/…`, `asym/…`) -> column of `basis`."""
+    """shape name (`race/…`, `body/…`, `local/…`, `asym/…`, `own/…`) -> column of `basis`."""
+    broad: FloatArray
+    """[B, V · 3] the first B columns of `basis`, which move the whole body, as dense rows: faster to add."""
     actions: scipy.sparse.csc_matrix
     """[V · 3, A] displacement in dm per unit of each facial action."""
     action_names: dict[str, int]
@@ -51,11 +54,43 @@ class Head:
 
     def deform(self, coefficients: dict[str, float]) -> FloatArray:
         """Adds the weighted shapes to the template; returns vertices [V, 3] in dm."""
-        return self.template + _product(self.basis, self.names, coefficients)
+        broad = {name: value for name, value in coefficients.items() if self.names[name] < len(self.broad)}
+        local = {name: value for name, value in coefficients.items() if name not in broad}
+        vertices = self.template + _product(self._narrow, self.names, local, first=len(self.broad))
+        flat = vertices.reshape(-1)
+        for name, value in broad.items():
+            flat += self.broad[self.names[name]] * np.float32(value)
+        return vertices
 
     def act(self, coefficients: dict[str, float]) -> FloatArray:
         """The displacement [V, 3] in dm that the weighted facial actions add to a face."""
         return _product(self.actions, self.action_names, coefficients)
+
+    @functools.cached_property
+    def mirrored(self) -> IntArray:
+        """[V] the vertex at the other side of each: the mesh is symmetric."""
+        tree = scipy.spatial.cKDTree(self.template)
+        twins: IntArray = tree.query(self.template * np.array([-1, 1, 1], dtype=np.float32))[1]
+        return twins
+
+    @functools.cached_property
+    def extremes(self) -> tuple[int, int]:
+        """The vertices at the top of the head and at the tip of the chin of the average head."""
+        skin = np.flatnonzero(self.part == self.parts.index("skin"))
+        middle = skin[abs(self.average[skin, 0]) < 0.1]
+        eye_y, eye_z = self.average[self.joints["l-eye"], 1:]
+        below = middle[(self.average[middle, 1] < eye_y - 0.9) & (self.average[middle, 2] > eye_z - 0.05)]
+        return int(middle[self.average[middle, 1].argmax()]), int(below[self.average[below, 1].argmin()])
+
+    def size(self, vertices: FloatArray) -> float:
+        """Height of a head [V, 3] from the tip of the chin to its top."""
+        top, chin = self.extremes
+        return float(vertices[top, 1] - vertices[chin, 1])
+
+    @functools.cached_property
+    def _narrow(self) -> scipy.sparse.csc_matrix:
+        """The columns of `basis` after the broad ones."""
+        return self.basis[:, len(self.broad) :]
 
     def part_triangles(self, part: str) -> IntArray:
         """The triangles [t, 3] of one part."""
@@ -63,11 +98,13 @@ class Head:
         return chosen
 
 
-def _product(matrix: scipy.sparse.csc_matrix, columns: dict[str, int], coefficients: dict[str, float]) -> FloatArray:
-    """The weighted sum of columns, as [V, 3]."""
-    weights = np.zeros(len(columns), dtype=np.float32)
+def _product(
+    matrix: scipy.sparse.csc_matrix, columns: dict[str, int], coefficients: dict[str, float], first: int = 0
+) -> FloatArray:
+    """The weighted sum of columns, as [V, 3]; the matrix begins with column number `first`."""
+    weights = np.zeros(matrix.shape[1], dtype=np.float32)
     for name, value in coefficients.items():
-        weights[columns[name]] = value
+        weights[columns[name] - first] = value
     # a sparse product runs in one thread in a fixed order: the same bytes on any number of workers
     moved: FloatArray = (matrix @ weights).reshape(-1, 3)
     return moved
@@ -98,6 +135,7 @@ def load_head() -> Head:
     first_joint = len(tensor["part"])
     shapes = [i for i, name in enumerate(meta["basis"]) if not name.startswith("action/")]
     actions = [i for i, name in enumerate(meta["basis"]) if name.startswith("action/")]
+    broad = sum(name.startswith(("race/", "body/")) for name in meta["basis"])
     return Head(
         template=template,
         average=tensor["average"],
@@ -108,6 +146,7 @@ def load_head() -> Head:
         occlusion=_padded(tensor["occlusion"], len(template)),
         basis=basis[:, shapes],
         names={meta["basis"][column]: i for i, column in enumerate(shapes)},
+        broad=np.ascontiguousarray(basis[:, shapes[:broad]].toarray().T),
         actions=basis[:, actions],
         action_names={meta["basis"][column].removeprefix("action/"): i for i, column in enumerate(actions)},
         joints={name: first_joint + i for i, name in enumerate(meta["joints"])},
