@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from gantrol.data.faces import ATTRIBUTES
+from gantrol.data.card import associations, drawn
+from gantrol.data.faces import ATTRIBUTES, sample_row
 from gantrol.models import StyleGAN2Config, StyleGAN2DiscriminatorConfig, StyleGAN3Config
+from gantrol.train.augment import AdaConfig, AugmentConfig, DiffAugmentConfig
 from gantrol.train.config import AdamConfig, LossConfig, TrainConfig
 from gantrol.train.presets import PRESETS, SCALES
 
@@ -75,8 +77,18 @@ def attributes() -> str:
             values, default = f"{attribute.low:g} to {attribute.high:g}", f"{attribute.default:g}"
         unit = attribute.unit or {"scalar": "share", "choice": "name", "seed": "seed"}.get(attribute.kind, "")
         flips = "changes sign" if attribute.mirror == -1 else ""
-        rows.append((f"`{attribute.name}`", unit, values, default, attribute.help, flips))
-    return markdown(("attribute", "unit", "values", "default", "meaning", "in a mirrored image"), rows)
+        how = drawn(attribute.schema())
+        rows.append((f"`{attribute.name}`", unit, values, default, attribute.help, how, flips))
+    return markdown(("attribute", "unit", "values", "default", "meaning", "drawn", "in a mirrored image"), rows)
+
+
+def goes_together() -> str:
+    """The pairs of portrait attributes that are associated by more than chance."""
+    rows = [sample_row(0, index) for index in range(5000)]
+    schema = {name: attribute.schema() for name, attribute in ATTRIBUTES.items()}
+    # what 5,000 rows just make out, below 0.06, a model cannot use
+    pairs = [(f"`{a}`", f"`{b}`", f"{r:.2f}") for a, b, r in associations(rows, list(rows[0]), schema) if r >= 0.06]
+    return markdown(("attribute", "with", "correlation"), pairs)
 
 
 def presets() -> str:
@@ -101,10 +113,14 @@ def scales() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "attributes": attributes,
+    "associations": goes_together,
     "presets": presets,
     "scales": scales,
     "train-config": lambda: config_fields(TrainConfig),
     "loss-config": lambda: config_fields(LossConfig),
+    "augment-config": lambda: config_fields(AugmentConfig),
+    "ada-config": lambda: config_fields(AdaConfig),
+    "diffaugment-config": lambda: config_fields(DiffAugmentConfig),
     "adam-config": lambda: config_fields(AdamConfig),
     "stylegan3-config": lambda: config_fields(StyleGAN3Config),
     "stylegan2-config": lambda: config_fields(StyleGAN2Config),

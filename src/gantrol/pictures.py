@@ -135,6 +135,32 @@ def captioned_sheet(
     return sheet
 
 
+def labelled_grid(images: np.ndarray, captions: Sequence[Sequence[str]], columns: int | None = None) -> Image.Image:
+    """Images row by row, each with lines of small text beneath.
+
+    Args:
+        images: uint8 [N, H, W, C].
+        captions: N lists of lines; a line that is too wide is cut off at the image's edge.
+        columns: images per row; as square as possible by default.
+    """
+    count, height, width = images.shape[:3]
+    columns = columns or math.ceil(math.sqrt(count))
+    size = max(9, min(14, height // 11))
+    font, step = ImageFont.load_default(size=size), size + 3
+    lines = max((len(caption) for caption in captions), default=0)
+    cell = height + lines * step + (6 if lines else 0)
+    gap = 4
+    sheet = Image.new("RGB", (columns * (width + gap) - gap, math.ceil(count / columns) * cell), _PAPER)
+    for index, (pixels, caption) in enumerate(zip(images, captions, strict=True)):
+        tile = Image.new("RGB", (width, cell), _PAPER)
+        tile.paste(to_pil(pixels), (0, 0))
+        draw = ImageDraw.Draw(tile)
+        for number, line in enumerate(caption):
+            draw.text((2, height + 1 + number * step), line, fill=_INK, font=font)
+        sheet.paste(tile, (index % columns * (width + gap), index // columns * cell))
+    return sheet
+
+
 def save_image(path: str | Path, image: Image.Image | np.ndarray) -> Path:
     """Writes a picture (PIL, or uint8 [H, W, C]) atomically, in the format its suffix names; returns the
     path.

@@ -79,7 +79,7 @@ def test_promised_options_are_there() -> None:
     """What `gantrol` promises its users, of the commands that exist so far; more options are welcome."""
     promised = {
         "demo": "out",
-        "data faces": "count size out seed workers set",
+        "data faces": "count size out seed workers set style like",
         "data import": "SOURCE out size crop max",
         "data info": "DATA",
         "train": "preset data out scale kimg minutes batch devices nodes loss precision seed resume OVERRIDES",

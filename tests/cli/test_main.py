@@ -69,10 +69,10 @@ def test_every_command_has_help_with_an_example(cli: Cli, name: str) -> None:
         ("generate run --bogus", "Unrecognized options: --bogus; see gantrol generate --help"),
         ("train --preset", "Missing value for argument '--preset'"),
         ("data faces --count many --size 32 --out f.zip",
-         "Error parsing --count: invalid literal for int() with base 10: 'many'"),
+         "Error parsing --count: no type matching {None}|INT could be instantiated from ['many']"),
         ("train --precision fp7", "invalid choice 'fp7' for argument '--precision'. Expected one of"),
         ("data info", "Missing from gantrol data info: PATH"),
-        ("data faces --size 32 --out f.zip", "--count"),
+        ("data faces --count 3 --size 32", "--out"),
     ],
 )  # fmt: skip
 def test_wrong_usage(cli: Cli, command: str, message: str) -> None:
@@ -115,6 +115,23 @@ TRAIN = "train --preset stylegan3-t --data {data} --out r "
         ("train --resume absent", "absent holds no run: there is no config.json in it"),
         ("train --resume {data}", "holds no run"),
         ("data faces --count 0 --size 32 --out f.zip", "count 0 is impossible"),
+        ("data faces --count 4 --out f.zip", "--size is missing"),
+        ("data faces --size 32 --out f.zip", "--count is missing"),
+        ("data faces --count 4 --size 32 --style oli --out f.zip", "is not one of its choices; did you mean oil"),
+        ("data faces --count 4 --size 32 --channels deep --out f.zip", "unknown channel 'deep'; did you mean depth"),
+        ("data faces --count 4 --size 32 --channels depth --out f.png", "--channels are stored in datasets"),
+        ("data faces --count 4 --size 32 --captions age --out f.zip", "--captions are printed on pictures"),
+        ("data faces --count 4 --size 32 --captions agee --out f.png", "--captions: unknown attribute 'agee'"),
+        ("data faces --size 32 --sweep yawn --out f.png", "unknown attribute 'yawn'; did you mean yaw"),
+        ("data faces --size 32 --sweep yaw=3 --out f.png", "must be written yaw=FROM:TO"),
+        ("data faces --size 32 --sweep hat=cap:brim --out f.png", "must be written hat alone"),
+        ("data faces --size 32 --sweep yaw=a:b --out f.png", "not FROM:TO in numbers"),
+        ("data faces --size 32 --sweep yaw=-90:90 --out f.png", "out of range"),
+        ("data faces --size 32 --sweep yaw --steps 1 --out f.png", "steps 1 is impossible"),
+        ("data faces --size 32 --like nothing.zip --out f.png", "nothing.zip: does not exist"),
+        ("data faces --size 32 --like {data} --out f.png", "unknown attribute 'index'"),
+        ("data faces --size 32 --like {data}:99 --out f.png", "has no image 99, its last is 31"),
+        ("data faces --size 32 --like {{ --out f.png", "is not valid JSON"),
         ("data faces --count 4 --size 31 --out f.zip", "size 31 px is impossible: portraits are 32 to 512 px"),
         ("data faces --count 4 --size 513 --out f.zip", "size 513 px is impossible"),
         ("data faces --count 4 --size 32 --workers 0 --out f.zip", "workers 0 is impossible"),
@@ -283,7 +300,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_full_disk(cli: Cli, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     monkeypatch.chdir(tmp_path)
     assert "the disk is full; free some space" in cli(*command.format(data=dataset).split()).err
-    assert everything_in(tmp_path) == []
+    assert [name for name in everything_in(tmp_path) if not name.startswith(".f.zip")] == []
 
 
 @pytest.mark.usefixtures("full_disk")
@@ -315,20 +332,22 @@ def interrupt(*_: Any, **__: Any) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def test_ctrl_c_leaves_no_part_of_a_dataset(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = faces_dataset._render_chunk
-    chunks: list[range] = []
+def test_ctrl_c_keeps_the_finished_portraits_aside(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = faces_dataset._portrait
 
-    def second_chunk_is_interrupted(indices: range, *arguments: Any) -> Any:
-        chunks.append(indices)
-        return original(range(1), *arguments) if len(chunks) == 1 else interrupt()
+    def fourth_is_interrupted(rows: Any, index: int, *arguments: Any) -> Any:
+        return original(rows, index, *arguments) if index < 3 else interrupt()
 
-    monkeypatch.setattr(faces_dataset, "_render_chunk", second_chunk_is_interrupted)
-    result = cli("data", "faces", "--count", 40, "--size", 32, "--workers", 1, "--out", tmp_path / "f.zip")
-    assert len(chunks) == 2
+    command = ["data", "faces", "--count", 8, "--size", 32, "--workers", 1, "--out", tmp_path / "f.zip"]
+    with monkeypatch.context() as patched:
+        patched.setattr(faces_dataset, "_portrait", fourth_is_interrupted)
+        result = cli(*command)
     assert result.status == 130
-    assert result.error == "interrupted; nothing is half-written"
-    assert everything_in(tmp_path) == []
+    assert result.error.startswith("interrupted; the same command continues")
+    (kept,) = everything_in(tmp_path)
+    assert Path(kept).name.startswith(".f.zip.")
+    assert cli(*command).status == 0
+    assert len(everything_in(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("place", ["gantrol.train.loop.save_reals", "gantrol.train.loop.TrainState", "os.fsync"])
@@ -386,3 +405,54 @@ def test_rendered_portraits_are_what_was_asked_for(cli: Cli, tmp_path: Path) -> 
     made = ImageDataset(tmp_path / "a.zip")
     assert all(made.attributes(index)["yaw"] == 20 for index in range(3))
     assert set(faces.ATTRIBUTES) == set(made.attributes(0))
+
+
+def test_a_row_is_rendered_again_with_something_changed(cli: Cli, tmp_path: Path) -> None:
+    first, turned, one = tmp_path / "a.zip", tmp_path / "b.zip", tmp_path / "c.zip"
+    assert cli("data", "faces", "--count", 3, "--size", 32, "--workers", 1, "--out", first).status == 0
+    common = ["data", "faces", "--workers", 1, "--set", "yaw=30"]
+    assert cli(*common, "--like", first, "--out", turned).status == 0
+    assert cli(*common, "--like", f"{first}:1", "--out", one).status == 0
+    before, after = ImageDataset(first), ImageDataset(turned)
+    for index in range(3):
+        assert after.attributes(index) == before.attributes(index) | {"yaw": 30}
+    assert (ImageDataset(one).pixels(0) == after.pixels(1)).all()
+    row = tmp_path / "row.json"
+    row.write_text(json.dumps(before.attributes(1)))
+    again = tmp_path / "d.zip"
+    assert cli(*common, "--like", row, "--size", 32, "--out", again).status == 0
+    assert again.read_bytes() == one.read_bytes()
+
+
+def test_sweeps_and_sheets_are_pictures(cli: Cli, tmp_path: Path) -> None:
+    common = ["data", "faces", "--size", 32, "--workers", 1]
+    out = tmp_path / "sweep.png"
+    assert cli(*common, "--sweep", "yaw=-20:20", "--steps", 3, "--count", 2, "--out", out).status == 0
+    assert width_px(out) == 3 * 36 - 4
+    swept = tmp_path / "sweep.zip"
+    assert cli(*common, "--sweep", "smile=0:1", "--steps", 3, "--out", swept).status == 0
+    made = ImageDataset(swept)
+    assert [made.attributes(index)["smile"] for index in range(3)] == [0, 0.5, 1]
+    plain = [{name: v for name, v in made.attributes(index).items() if name != "smile"} for index in range(3)]
+    assert plain[0] == plain[1] == plain[2]
+    sheet = tmp_path / "sheet.webp"
+    assert cli(*common, "--count", 4, "--captions", "age", "beard", "--out", sheet).status == 0
+    assert width_px(sheet) == 2 * 36 - 4
+
+
+def width_px(path: Path) -> int:
+    with Image.open(path) as image:
+        return image.width
+
+
+def test_channels_and_styles_are_stored(cli: Cli, tmp_path: Path) -> None:
+    out = tmp_path / "f.zip"
+    result = cli("data", "faces", "--count", 2, "--size", 32, "--workers", 1, "--channels", "depth", "segmentation",
+                 "--style", "oil,ink", "--align", "--out", out)  # fmt: skip
+    assert result.status == 0
+    made = ImageDataset(out)
+    assert set(made.attachment(1)) == {"depth", "segmentation"}
+    assert made.attachment(1)["depth"].shape == (32, 32)
+    for index in range(2):
+        assert made.attributes(index)["style"] in ("oil", "ink")
+        assert made.attributes(index)["framing"] == "aligned"

@@ -37,6 +37,7 @@ class Command:
 COMMANDS = {
     "demo": Command("demo", "Demo", "portraits → a short training → samples and a video, in a few minutes"),
     "data faces": Command("data_faces", "DataFaces", "render labelled portraits into a dataset"),
+    "data avatars": Command("data_avatars", "DataAvatars", "draw labelled avatars (illustrated people) into a dataset"),
     "data import": Command("data_import", "DataImport", "turn a folder or zip of images into a dataset"),
     "data info": Command("data_info", "DataInfo", "what a dataset holds"),
     "train": Command("train", "Train", "train a model, or resume a training"),
@@ -55,8 +56,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         status = _dispatch(arguments)
-    except KeyboardInterrupt:
-        status = _fail("interrupted; nothing is half-written", INTERRUPTED, is_debug)
+    except KeyboardInterrupt as interruption:  # a command may say what it has kept
+        kept = str(interruption) or "nothing is half-written"
+        status = _fail(f"interrupted; {kept}", INTERRUPTED, is_debug)
     except GantrolError as error:
         status = _fail(str(error), 1, is_debug)
     except BrokenPipeError:  # the reader of our output has gone, which is its right
