@@ -50,7 +50,8 @@ LAYERS: dict[str, set[str]] = {
     "metrics": BASE | {"data", "model", "sample", "pictures", "checkpoint"},
     "train": BASE | {"ops", "models", "data", "checkpoint", "pictures", "sample"},
     "cli": BASE
-    | {"data", "models", "train", "model", "model_card", "hub", "sample", "metrics", "pictures", "video", "checkpoint"},
+    | {"data", "models", "train", "model", "model_card", "hub", "sample", "metrics", "pictures", "video", "checkpoint"}
+    | {"convert"},
 }
 
 

@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gantrol import convert as convert
     from gantrol import data as data
     from gantrol import metrics as metrics
     from gantrol import models as models
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Control", "Model", "__version__", "data", "load", "metrics", "models", "ops"]
+__all__ = ["Control", "Model", "__version__", "convert", "data", "load", "metrics", "models", "ops"]
 
 _FROM_MODEL = {"Control", "Model", "load"}
-_PACKAGES = {"data", "metrics", "models", "ops"}
+_PACKAGES = {"convert", "data", "metrics", "models", "ops"}
 
 
 def __getattr__(name: str) -> Any:

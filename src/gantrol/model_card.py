@@ -38,6 +38,16 @@ gantrol generate "DIR or user/name" --seeds 0-15 --truncation 0.7{class_option} 
 ```
 """
 
+_ORIGIN = """\
+
+## Origin
+
+These weights were imported from `{imported_from}` ({format}, weights `{weights}`) and compute the same images.
+They keep the licence they were published under, whatever the licence of gantrol: read it before you use or share them.
+
+SHA-256 of that file: `{sha256}`
+"""
+
 _NAMES = {"stylegan2": "StyleGAN2", "stylegan3": "StyleGAN3"}
 
 
@@ -47,8 +57,8 @@ def model_card(generator: Any, discriminator: Any | None, training: Mapping[str,
     Args:
         generator: the module, with its config.
         discriminator: the module that comes with it, if any.
-        training: what is known of the training; `data`, `kimg`, `preset`, `license` are named, the rest is
-            left out.
+        training: what is known of the training; `data`, `kimg`, `preset`, `license` are named, and where
+            imported weights came from; the rest is left out.
         version: of gantrol.
     """
     config = generator.config
@@ -63,7 +73,8 @@ def model_card(generator: Any, discriminator: Any | None, training: Mapping[str,
             rows.append((label, f"{training[key]:,g} thousand images" if key == "kimg" else str(training[key])))
     rows.append(("written by", f"gantrol {version}"))
     is_conditional = generator.c_dim > 0
-    return _CARD.format(
+    origin = _ORIGIN.format_map(training) if "sha256" in training else ""
+    card = _CARD.format(
         license=training.get("license") or "unknown",
         kind=config.kind,
         title=f"{architecture} {generator.resolution_px} px",
@@ -75,6 +86,7 @@ def model_card(generator: Any, discriminator: Any | None, training: Mapping[str,
         class_argument=", class_index=0" if is_conditional else "",
         class_option=" --class 0" if is_conditional else "",
     )
+    return card + origin
 
 
 def parameter_count(module: Any) -> int:

@@ -45,6 +45,7 @@ COMMANDS = {
     "generate": Command("generate", "Generate", "images from a model"),
     "video": Command("video", "Video", "a video from a model"),
     "evaluate": Command("evaluate", "Evaluate", "quality metrics of a model"),
+    "import": Command("import_checkpoint", "ImportCheckpoint", "turn an official StyleGAN2/3 pickle into a model"),
     "info": Command("info", "Info", "what a model, run or dataset is"),
 }
 

@@ -13,6 +13,9 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from gantrol.convert.blank_modules import fill
+from gantrol.convert.pickle_reader import shown
+from gantrol.convert.stored_tensor import StoredTensor
 from gantrol.errors import CheckpointError
 from gantrol.models import (
     DiscriminatorConfig,
@@ -73,12 +76,12 @@ _DISCRIMINATOR_LAYERS = {"from_rgb": "fromrgb", "conv0": "conv0", "conv1": "conv
 _EPILOGUE_LAYERS = {"from_rgb": "fromrgb", "conv": "conv", "fc": "fc", "out": "out"}
 
 
-def load_official(model: Model, state: Mapping[str, Tensor]) -> None:
-    """Copies an official state dict into `model`, every tensor of both accounted for.
+def load_official(model: Model, state: Mapping[str, Tensor | StoredTensor]) -> None:
+    """Makes an official state dict the weights of `model`, every tensor of both accounted for.
 
     Args:
-        model: built from the config that fits.
-        state: tensors under their official names.
+        model: built from the config that fits; may come from `gantrol.convert.blank_modules.blank`.
+        state: tensors under their official names; those in a file are read one by one, once everything is checked.
 
     Raises:
         CheckpointError: a tensor is missing, unknown or of another shape, or a stored filter is not the one that
@@ -88,9 +91,9 @@ def load_official(model: Model, state: Mapping[str, Tensor]) -> None:
     derived = _derived(model)
     own = model.state_dict()
     problems = [f"{name} is missing" for name in ours.keys() - state.keys()]
-    problems += [f"{name} is unknown" for name in state.keys() - ours.keys() - derived.keys()]
+    problems += [f"{shown(name)} is unknown" for name in state.keys() - ours.keys() - derived.keys()]
     for name, value in state.items():
-        if name in ours and value.shape != own[ours[name]].shape:
+        if name in ours and tuple(value.shape) != tuple(own[ours[name]].shape):
             expected = list(own[ours[name]].shape)
             problems.append(f"{name} has shape {list(value.shape)}, expected {expected}")
         elif name in derived and not name.endswith(".transform") and not _is_close(value, derived[name]):
@@ -98,7 +101,11 @@ def load_official(model: Model, state: Mapping[str, Tensor]) -> None:
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise CheckpointError(f"these weights do not fit the config: {sorted(problems)[0]}{more}")
-    model.load_state_dict({ours[name]: value for name, value in state.items() if name in ours})
+    tensors = {ours[name]: _loaded(value).to(own[ours[name]].dtype) for name, value in state.items() if name in ours}
+    if any(tensor.is_meta for tensor in own.values()):
+        fill(model, tensors)
+    else:
+        model.load_state_dict(tensors)
 
 
 def official_state(model: Model) -> dict[str, Tensor]:
@@ -139,5 +146,11 @@ def _derived(model: Model) -> dict[str, Tensor]:
     return result
 
 
-def _is_close(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and bool(((a.cpu().float() - b.cpu().float()).abs() <= _FILTER_TOLERANCE).all())
+def _is_close(a: Tensor | StoredTensor, b: Tensor) -> bool:
+    if tuple(a.shape) != tuple(b.shape):
+        return False
+    return bool(((_loaded(a).cpu().float() - b.cpu().float()).abs() <= _FILTER_TOLERANCE).all())
+
+
+def _loaded(value: Tensor | StoredTensor) -> Tensor:
+    return value.load() if isinstance(value, StoredTensor) else value

@@ -25,7 +25,6 @@ from gantrol.data.avatars.styles import STYLES
 from gantrol.errors import ConfigError, DataError, require_extra
 
 MIN_SIZE_PX, MAX_SIZE_PX = 16, 1024
-EXTRA = "avatars"
 _PACKAGES = {"dicebear-core": "dicebear", "dicebear-styles": "dicebear_styles", "resvg-py": "resvg_py"}
 
 
@@ -58,7 +57,7 @@ def check_size(size_px: int) -> None:
 
 def render_row(row: Row, size_px: int) -> np.ndarray:
     """Paints a complete row: uint8 [size_px, size_px, 3]."""
-    dicebear, resvg = require_extra("dicebear", EXTRA), require_extra("resvg_py", EXTRA)
+    dicebear, resvg = require_extra("dicebear", "avatars"), require_extra("resvg_py", "avatars")
     svg = dicebear.Avatar(_style(row["style"]), options(row)).to_string()
     png = resvg.svg_to_bytes(svg_string=svg, width=size_px, height=size_px, skip_system_fonts=True)
     with Image.open(io.BytesIO(png)) as image:
@@ -119,7 +118,7 @@ def definition(style: str) -> dict[str, Any]:
         MissingExtraError: the extra `avatars` is not installed.
         DataError: the package has no such style, or under another licence than the one we know it by.
     """
-    require_extra("dicebear_styles", EXTRA)
+    require_extra("dicebear_styles", "avatars")
     try:
         content: dict[str, Any] = json.loads(files("dicebear_styles").joinpath(f"{style}.json").read_text("utf-8"))
     except FileNotFoundError as error:
@@ -133,7 +132,7 @@ def definition(style: str) -> dict[str, Any]:
 @functools.cache
 def _style(style: str) -> Any:
     """The style, ready to be drawn; reading and checking the definition takes up to a second."""
-    return require_extra("dicebear", EXTRA).Style(_adapted(style))
+    return require_extra("dicebear", "avatars").Style(_adapted(style))
 
 
 def _adapted(style: str) -> dict[str, Any]:
@@ -195,6 +194,7 @@ def versions() -> dict[str, str]:
 
     Raises MissingExtraError if any is missing.
     """
-    for module in _PACKAGES.values():
-        require_extra(module, EXTRA)
+    require_extra("dicebear", "avatars")
+    require_extra("dicebear_styles", "avatars")
+    require_extra("resvg_py", "avatars")
     return {package: importlib.metadata.version(package) for package in _PACKAGES}
