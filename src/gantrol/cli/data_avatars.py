@@ -22,8 +22,7 @@ class DataAvatars:
     seed: int = 0
     """The same seed gives the same bytes."""
     styles: str | None = None
-    """Styles to draw from, separated by commas: lorelei,micah. By default all that are free of conditions (CC0); those
-    under CC BY only when named here. Licence and artist of each are recorded in the dataset."""
+    """Styles to draw from, with commas: lorelei,micah. By default all under CC0; those under CC BY only when named."""
     set: tuple[str, ...] = ()
     """Attributes that every image shares, as name=value: mouth=smile, hair_color=0.8,0.2,0.1, roll=0, …"""
     overwrite: bool = False

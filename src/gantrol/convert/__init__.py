@@ -1,6 +1,17 @@
 """Foreign checkpoints to ours, one file per origin. Nothing here executes code that came with a checkpoint.
 
-gantrol.convert.import_checkpoint("official.pkl").save_pretrained("MODEL")
+    gantrol.convert.import_checkpoint("official.pkl").save_pretrained("MODEL")
+
+Reading what a stranger wrote
+    byte_source.py, stored_tensor.py    ranges of a file; tensors that stay in it until they are wanted
+    pickle_reader.py, allowed_names.py  an interpreter for pickles that calls nothing, and the names it knows
+    torch_files.py                      what torch.save wrote
+Making a model of it
+    importer.py, foreign.py             which format it is
+    nvidia.py, nvidia_modules.py        StyleGAN2 and StyleGAN3 pickles
+    nvidia_configs.py, nvidia_names.py  their options and tensor names as ours
+    blank_modules.py                    modules without weights yet
+    imported_model.py                   a model that knows where it came from
 """
 
 from gantrol.convert.imported_model import ImportedModel
