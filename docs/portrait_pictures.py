@@ -20,12 +20,13 @@ from gantrol.data.faces.labels import STYLES
 from gantrol.pictures import captioned_sheet, image_grid, labelled_grid, save_image
 
 IMAGES = Path(__file__).parent / "images"
-SIZE_PX = 96
+SIZE_PX = 112
 
 # sheet -> attributes, and what the person swept over needs so that they can be seen
 SHEETS: dict[str, tuple[str, ...]] = {
-    "person": ("identity", "gender", "african", "asian", "european", "weight", "skin_tone", "freckles", "eye_color", "age"),
-    "pose": ("yaw", "pitch", "roll", "gaze_yaw", "gaze_pitch", "focal_length", "framing"),
+    "person": ("identity", "gender", "african", "asian", "european", "weight", "skin_tone", "freckles", "eye_color",
+               "age"),
+    "pose": ("yaw", "pitch", "roll", "body_yaw", "gaze_yaw", "gaze_pitch", "focal_length", "framing"),
     "expression": ("smile", "laugh", "sad", "surprised", "angry", "disgusted", "afraid", "wink", "mouth_open", "pucker",
                    "brow_raise", "eyes_closed"),
     "hair": ("hair_style", "hair_color", "grey", "beard"),
@@ -34,11 +35,14 @@ SHEETS: dict[str, tuple[str, ...]] = {
     "backdrop": ("background_style", "background", "scene_seed"),
     "style": ("style",),
 }  # fmt: skip
-BASE: dict[str, Any] = {"identity": 21, "age": 28, "gender": 0.3, "european": 0.8, "african": 0.1, "asian": 0.1,
+BASE: dict[str, Any] = {"identity": 4, "age": 28, "gender": 0.3, "european": 0.8, "african": 0.1, "asian": 0.1,
                         "skin_tone": 0.75, "hair_style": "bob"}  # fmt: skip
 SEEN_ON: dict[str, Mapping[str, Any]] = {
     "gender": {"hair_style": "short"},
-    "freckles": {"skin_tone": 0.85},
+    "freckles": {"skin_tone": 0.9, "hair_style": "bun"},
+    "african": {"asian": 0.0, "european": 0.2, "hair_style": "bun"},
+    "asian": {"african": 0.0, "european": 0.2, "hair_style": "bun"},
+    "european": {"african": 0.2, "asian": 0.0, "hair_style": "bun"},
     "skin_tone": {"hair_style": "short"},
     "weight": {"hair_style": "bun"},
     "beard": {"identity": 4, "gender": 1.0, "age": 35, "hair_style": "short"},
@@ -53,13 +57,22 @@ SEEN_ON: dict[str, Mapping[str, Any]] = {
 }
 
 
-def sweep(name: str) -> tuple[str, np.ndarray]:
-    """(caption, pictures) of one attribute."""
+def sweep(name: str) -> list[tuple[str, np.ndarray]]:
+    """(caption, at most eight pictures) of one attribute."""
     values = sweep_values(name, steps=8)
-    if name == "style":
-        values = list(STYLES)
     rows = swept_rows(BASE | SEEN_ON.get(name, {}), name, values)
-    return name, render(rows, SIZE_PX)
+    pictures = render(rows, SIZE_PX)
+    return [("" if start else name, pictures[start : start + 8]) for start in range(0, len(rows), 8)]
+
+
+def labelled(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """What is printed beneath each picture."""
+    lines = []
+    for row in rows:
+        light = f"light {row['light_azimuth']:.0f}°/{row['light_elevation']:.0f}°"
+        expressions = ", ".join(f"{name} {row[name]:.2f}" for name in SHEETS["expression"] if row[name])
+        lines.append([f"{row['age']:.0f} years, yaw {row['yaw']:.0f}°, {light}", expressions or "neutral"])
+    return lines
 
 
 def main() -> None:
@@ -67,24 +80,22 @@ def main() -> None:
     missing = set(ATTRIBUTES) - {name for names in SHEETS.values() for name in names}
     assert not missing, missing
     rows = [sample_row(0, index) for index in range(64)]
-    captions = [
-        [f"{row['age']:.0f} years, yaw {row['yaw']:.0f}°", f"{row['hair_style']}, {row['background_style']}"]
-        for row in rows
-    ]
+    captions = [[f"{row['age']:.0f} years, yaw {row['yaw']:.0f}°", row["hair_style"]] for row in rows]
     save_image(IMAGES / "portraits.jpg", labelled_grid(render(rows, 128), captions, columns=8))
     rows = [sample_row(1, index) for index in range(15)]
-    captions = [[f"{row['age']:.0f} years, yaw {row['yaw']:.0f}°, light {row['light_azimuth']:.0f}°/{row['light_elevation']:.0f}°",
-                 ", ".join(f"{n} {row[n]:.2f}" for n in SHEETS["expression"] if row[n]) or "neutral"] for row in rows]  # fmt: skip
-    save_image(IMAGES / "portraits_256.jpg", labelled_grid(render(rows, 256), captions, columns=5))
+    save_image(IMAGES / "portraits_256.jpg", labelled_grid(render(rows, 256), labelled(rows), columns=5))
     for sheet, names in SHEETS.items():
         if sheet != "style":
-            save_image(IMAGES / f"sweep_{sheet}.jpg", captioned_sheet([sweep(name) for name in names]))
+            strips = [strip for name in names for strip in sweep(name)]
+            save_image(IMAGES / f"sweep_{sheet}.jpg", captioned_sheet(strips))
     people = [sample_row(1, index) for index in range(8)]
     strips = [(style, render([row | {"style": style} for row in people], 128)) for style in STYLES]
     save_image(IMAGES / "styles.jpg", captioned_sheet(strips))
     save_image(IMAGES / "channels.png", channels([sample_row(1, index) for index in (0, 3, 6)]))
-    ages = [render(swept_rows(BASE | {"identity": identity, "gender": gender, "hair_style": style}, "age", [8, 18, 30, 45, 60, 75, 85]), 128)
-            for identity, gender, style in ((3, 0.1, "long"), (8, 0.9, "short"), (12, 0.2, "curly"))]  # fmt: skip
+    ages = []
+    for identity, gender, style in ((3, 0.1, "long"), (8, 0.9, "short"), (12, 0.2, "curly")):
+        person = BASE | {"identity": identity, "gender": gender, "hair_style": style}
+        ages.append(render(swept_rows(person, "age", [8, 18, 30, 45, 60, 75, 85]), 128))
     save_image(IMAGES / "ages.jpg", image_grid(np.concatenate(ages), columns=7))
 
 
