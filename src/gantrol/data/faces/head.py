@@ -54,17 +54,18 @@ class Head:
 
     def deform(self, coefficients: dict[str, float]) -> FloatArray:
         """Adds the weighted shapes to the template; returns vertices [V, 3] in dm."""
-        broad = {name: value for name, value in coefficients.items() if self.names[name] < len(self.broad)}
-        local = {name: value for name, value in coefficients.items() if name not in broad}
-        vertices = self.template + _product(self._narrow, self.names, local, first=len(self.broad))
-        flat = vertices.reshape(-1)
-        for name, value in broad.items():
-            flat += self.broad[self.names[name]] * np.float32(value)
-        return vertices
+        weights = _weights(self.names, coefficients)
+        # a sparse product runs in one thread in a fixed order: the same bytes on any number of workers
+        moved: FloatArray = self._narrow @ weights[len(self.broad) :]
+        moved += self.template.reshape(-1)
+        for index in np.flatnonzero(weights[: len(self.broad)]):
+            moved += self.broad[index] * weights[index]
+        return moved.reshape(-1, 3)
 
     def act(self, coefficients: dict[str, float]) -> FloatArray:
         """The displacement [V, 3] in dm that the weighted facial actions add to a face."""
-        return _product(self.actions, self.action_names, coefficients)
+        moved: FloatArray = self.actions @ _weights(self.action_names, coefficients)
+        return moved.reshape(-1, 3)
 
     @functools.cached_property
     def mirrored(self) -> IntArray:
@@ -98,16 +99,11 @@ class Head:
         return chosen
 
 
-def _product(
-    matrix: scipy.sparse.csc_matrix, columns: dict[str, int], coefficients: dict[str, float], first: int = 0
-) -> FloatArray:
-    """The weighted sum of columns, as [V, 3]; the matrix begins with column number `first`."""
-    weights = np.zeros(matrix.shape[1], dtype=np.float32)
-    for name, value in coefficients.items():
-        weights[columns[name] - first] = value
-    # a sparse product runs in one thread in a fixed order: the same bytes on any number of workers
-    moved: FloatArray = (matrix @ weights).reshape(-1, 3)
-    return moved
+def _weights(places: dict[str, int], coefficients: dict[str, float]) -> FloatArray:
+    """The coefficients as an array over all `places`, zero where none is given."""
+    weights = np.zeros(len(places), dtype=np.float32)
+    weights[[places[name] for name in coefficients]] = list(coefficients.values())
+    return weights
 
 
 def _padded(values: NDArray[np.uint8], count: int) -> FloatArray:
@@ -132,6 +128,7 @@ def load_head() -> Head:
         ((tensor["basis_delta"] * step[:, None]).ravel().astype(np.float32), rows, start * 3),
         shape=(template.size, len(meta["basis"])),
     )
+    basis.eliminate_zeros()  # half of the numbers: many shapes move vertices along one axis only
     first_joint = len(tensor["part"])
     shapes = [i for i, name in enumerate(meta["basis"]) if not name.startswith("action/")]
     actions = [i for i, name in enumerate(meta["basis"]) if name.startswith("action/")]

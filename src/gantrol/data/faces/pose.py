@@ -39,7 +39,7 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
     "brow_raise": {"browInnerUp": 1.25, "browOuterUp": 1.35},
     "eyes_closed": {"eyeBlink": 1.0},
 }  # fmt: skip
-_WINK = {"cheekSquint": 1.0, "mouthSmile": 0.5, "mouthDimple": 0.3, "browDown": 0.4, "noseSneer": 0.2}
+_WINK = {"eyeBlink": 1.0, "cheekSquint": 1.0, "mouthSmile": 0.5, "mouthDimple": 0.3, "browDown": 0.4, "noseSneer": 0.2}
 _UNSIDED = {"jawOpen", "mouthPucker", "mouthFunnel", "browInnerUp", "mouthShrugLower", "mouthShrugUpper",
             "mouthRollUpper"}  # fmt: skip
 _LINEAR, _CAP = 0.9, 1.5
@@ -65,20 +65,21 @@ def action_coefficients(row: Row) -> dict[str, float]:
     wink = {"Left": max(row["wink"], 0.0), "Right": max(-row["wink"], 0.0)}
     closed = {side: min(row["eyes_closed"] + wink[side], 1.0) for side in _SIDES}
     for expression, parts in EXPRESSIONS.items():
+        if not row[expression]:
+            continue
         for action, weight in parts.items():
             for name in [action] if action in _UNSIDED else [action + side for side in _SIDES]:
                 add(name, weight * row[expression])
     look = {"Down": -row["gaze_pitch"], "Up": row["gaze_pitch"]}
     for side, outward in (("Left", row["gaze_yaw"]), ("Right", -row["gaze_yaw"])):
-        for action, weight in _WINK.items():
+        for action, weight in (_WINK if wink[side] else {}).items():
             add(action + side, weight * wink[side])
-        add("eyeBlink" + side, wink[side])
         for way, angle in (look | {"Out": outward, "In": -outward}).items():
             add(f"eyeLook{way}{side}", max(angle, 0.0) / _LOOK_DEG[way])
         add("eyeWide" + side, max(look["Up"], 0.0) / _WIDE_DEG)  # MakeHuman's look up lifts the lower lid only
         for action in ("eyeSquint", "eyeWide", "eyeLookUp", "eyeLookDown"):  # closed lids do none of these
-            actions[action + side] *= 1 - closed[side]
-        actions["eyeBlink" + side] = min(actions["eyeBlink" + side], 1.0)
+            actions[action + side] = actions.get(action + side, 0.0) * (1 - closed[side])
+        actions["eyeBlink" + side] = min(actions.get("eyeBlink" + side, 0.0), 1.0)
     return {name: soft_limit(value) for name, value in actions.items() if value > 0}
 
 
@@ -140,14 +141,18 @@ def _lids(side: str) -> _Lids:
 def _close(moved: FloatArray, neutral: FloatArray, side: str, blink: float) -> None:
     """Moves the lids of one eye in place: `blink` 1 closes them, and they never enter the eyeball."""
     lids = _lids(side)
-    gap = 1.04 * np.maximum(moved[lids.upper, 1] - moved[lids.lower, 1], 0)  # a little farther: tight between stations
-    scale = np.einsum("ns,s->n", lids.station, gap / lids.reach)
-    offset = moved[lids.vertices] + lids.blink * (scale * np.float32(blink))[:, None] - neutral[lids.center]
-    ball = neutral[lids.ball] - neutral[lids.center]
-    radius = np.sqrt((ball * ball).sum(1)).max()
-    distance = np.sqrt((offset * offset).sum(1))
+    center, offset = neutral[lids.center], moved.take(lids.vertices, axis=0)
+    if blink > 0:
+        gap = moved[lids.upper, 1] - moved[lids.lower, 1]
+        scale = np.maximum(gap * np.float32(1.04 * blink), 0) / lids.reach  # 1.04: tight between stations too
+        offset += lids.blink * np.einsum("ns,s->n", lids.station, scale)[:, None]
+    offset -= center
+    ball = neutral.take(lids.ball, axis=0) - center
+    radius = np.sqrt(np.einsum("bi,bi->b", ball, ball).max())
+    distance = np.sqrt(np.einsum("ni,ni->n", offset, offset))
     offset *= np.maximum(lids.floor * radius / distance, 1)[:, None]
-    moved[lids.vertices] = offset + neutral[lids.center]
+    offset += center
+    moved[lids.vertices] = offset
 
 
 def expressed(neutral: FloatArray, row: Row) -> FloatArray:
@@ -159,7 +164,9 @@ def expressed(neutral: FloatArray, row: Row) -> FloatArray:
     head = load_head()
     actions = action_coefficients(row)
     blinks = {side: actions.pop("eyeBlink" + side, 0.0) for side in _SIDES}
-    moved: FloatArray = neutral + head.act(actions) * np.float32(head.size(neutral) / head.size(head.average))
+    moved = head.act(actions)
+    moved *= np.float32(head.size(neutral) / head.size(head.average))
+    moved += neutral
     for side in _SIDES:
         _close(moved, neutral, side, min(blinks[side], 1.0))
     return moved
@@ -170,10 +177,10 @@ def expressed(neutral: FloatArray, row: Row) -> FloatArray:
 
 def rotation(yaw: float, pitch: float, roll: float) -> NDArray[np.float64]:
     """The matrix that pitches, then yaws, then rolls (degrees; x to the image's right, y up, z to the viewer)."""
-    y, p, r = np.radians([yaw, pitch, roll])
-    turn = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
-    nod = np.array([[1, 0, 0], [0, np.cos(p), np.sin(p)], [0, -np.sin(p), np.cos(p)]])
-    tilt = np.array([[np.cos(r), np.sin(r), 0], [-np.sin(r), np.cos(r), 0], [0, 0, 1]])
+    (cy, sy), (cp, sp), (cr, sr) = ((math.cos(a), math.sin(a)) for a in map(math.radians, (yaw, pitch, roll)))
+    turn = np.array([[cy, 0.0, sy], [0.0, 1.0, 0.0], [-sy, 0.0, cy]])
+    nod = np.array([[1.0, 0.0, 0.0], [0.0, cp, sp], [0.0, -sp, cp]])
+    tilt = np.array([[cr, sr, 0.0], [-sr, cr, 0.0], [0.0, 0.0, 1.0]])
     return tilt @ turn @ nod
 
 
@@ -203,13 +210,16 @@ def head_share(canonical: FloatArray) -> FloatArray:
     return share
 
 
-def posed(aligned: FloatArray, share: FloatArray, row: Row) -> FloatArray:
-    """Rotates aligned vertices [V, 3] by the row's pose; `share` [V] comes from `head_share`."""
-    x, y, z = (
-        np.ascontiguousarray(axis) for axis in (aligned - HEAD_CENTER_DM.astype(np.float32)).astype(np.float32).T
-    )
+def posed(
+    aligned: FloatArray, share: FloatArray, row: Row, center: NDArray[np.float64] | tuple[float, ...] = (0.0, 0.0, 0.0)
+) -> FloatArray:
+    """Rotates aligned vertices [V, 3] by the row's pose and moves the point that the head turns about to `center` [3].
+
+    `share` [V] comes from `head_share`.
+    """
+    offset = np.ascontiguousarray(aligned.T, dtype=np.float32) - HEAD_CENTER_DM.astype(np.float32)[:, None]
     head, body = head_rotation(row).astype(np.float32), body_rotation(row).astype(np.float32)
-    turned = np.empty((len(x), 3), dtype=np.float32)
-    for axis, (base, more) in enumerate(zip(body, head - body, strict=True)):  # elementwise: the same on any machine
-        turned[:, axis] = (x * base[0] + y * base[1] + z * base[2]) + share * (x * more[0] + y * more[1] + z * more[2])
-    return turned
+    turned = np.einsum("ai,in->an", body, offset)  # not @: a threaded product might round differently elsewhere
+    turned += np.einsum("ai,in->an", head - body, offset) * share
+    turned += np.array(center, dtype=np.float32)[:, None]
+    return np.stack([*turned], axis=1)  # faster than a transposed copy

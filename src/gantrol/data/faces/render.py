@@ -76,7 +76,7 @@ def set_up(row: Row, side: int) -> tuple[Shot, Camera]:
         ]
     )
     share = np.concatenate([piece.share for piece in pieces])
-    vertices = (posed(aligned, share, row) + (HEAD_CENTER_DM - _FRAME_CENTER_DM)).astype(np.float32)
+    vertices = posed(aligned, share, row, center=HEAD_CENTER_DM - _FRAME_CENTER_DM)
     starts = np.cumsum([0, *(len(piece.points) for piece in pieces)])
     parts = [vertices[a:b] for a, b in itertools.pairwise(starts)]
     lens = camera(row, vertices)
@@ -85,7 +85,7 @@ def set_up(row: Row, side: int) -> tuple[Shot, Camera]:
         pieces={piece.name: piece for piece in pieces},
         first={piece.name: int(start) for piece, start in zip(pieces, starts[:-1], strict=True)},
         vertices=vertices,
-        aligned=aligned.astype(np.float32),
+        aligned=aligned,
         normals=np.concatenate([piece.normals(part) for piece, part in zip(pieces, parts, strict=True)]),
         head_rotation=head_rotation(row),
         light=light.lighting(row, pieces, head_rotation(row), body_rotation(row)),

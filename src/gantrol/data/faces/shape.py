@@ -16,6 +16,7 @@ Four layers are added up:
 from __future__ import annotations
 
 import functools
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -191,6 +192,8 @@ def _hat(value: float, anchors: dict[str, float]) -> Coefficients:
 
 
 def _add(total: Coefficients, shapes: Coefficients, weight: float) -> None:
+    if not weight:
+        return
     for name, value in shapes.items():
         total[name] = total.get(name, 0.0) + value * weight
 
@@ -202,12 +205,14 @@ def _body(row: Row, age_years: float, weight: float) -> Coefficients:
     gender = {"female": 1 - row["gender"], "male": row["gender"]}
     age = _hat(age_years, _AGE_YEARS)
     build = _hat(0.1 + 0.8 * weight, dict(zip(_WEIGHTS, (0.0, 0.5, 1.0), strict=True)))
-    coefficients = {f"race/{r}-{g}-{a}": race[r] * gender[g] * age[a] for r in race for g in gender for a in age} | {
-        f"body/{g}-{a}-{w}": gender[g] * age[a] * build[w] for g in gender for a in age for w in build
-    }
+    coefficients: Coefficients = {}
+    for (g, of_gender), (a, of_age) in itertools.product(gender.items(), age.items()):
+        if of_gender and of_age:
+            coefficients |= {f"race/{r}-{g}-{a}": of_race * of_gender * of_age for r, of_race in race.items()}
+            coefficients |= {f"body/{g}-{a}-{w}": of_gender * of_age * of_build for w, of_build in build.items()}
     _add(coefficients, _CONSTANT, 1.0)
     _add(coefficients, _ASIAN, race["asian"])
-    grown = float(np.clip((age_years - 8) / 9, 0.1, 1))  # women and men part at puberty
+    grown = min(max((age_years - 8) / 9, 0.1), 1.0)  # women and men part at puberty
     _add(coefficients, _FEMININE, grown * max(1 - 2 * row["gender"], 0.0))
     _add(coefficients, _MASCULINE, grown * max(2 * row["gender"] - 1, 0.0))
     return coefficients
@@ -230,8 +235,8 @@ def _plausible(draw: Array, base: Array) -> Array:
     active = np.where(rising, up, down)
     size = np.sqrt((active * active).sum(1))
     for _ in range(80):
-        if not np.array_equal(rising, draw > 0):  # a change that swaps its shape has another slope
-            rising = draw > 0
+        before, rising = rising, draw > 0
+        if (rising != before).any():  # a change that swaps its shape has another slope
             active = np.where(rising, up, down)
             size = np.sqrt((active * active).sum(1))
         excess = start + np.einsum("cn,n->c", active, draw)
@@ -249,20 +254,30 @@ def _asymmetries() -> list[str]:
 
 def identity_changes(row: Row) -> Coefficients:
     """Layer 3: the local changes of a person, from identity, gender and ancestry alone."""
-    rng, head = identity_rng(row["identity"], 0), load_head()
+    group = row["gender"], row["african"], row["asian"], row["european"]
+    return dict(_identity_changes(row["identity"], *group))
+
+
+@functools.lru_cache(maxsize=64)  # sweeps and counterfactuals show one person many times
+def _identity_changes(identity: int, gender: float, african: float, asian: float, european: float) -> Coefficients:
+    rng, names = identity_rng(identity, 0), load_head().names
     positives, negatives, spread = _local_changes()
     draw = np.clip(rng.standard_normal(len(spread)), -_LIMIT, _LIMIT)
     draw *= min(1.0, _TYPICAL_NORM * np.sqrt(len(spread)) / np.linalg.norm(draw))
     sides = _asymmetries()
     changes = dict(zip(sides, np.maximum(rng.normal(0, _ASYMMETRY, len(sides)), 0).tolist(), strict=True))
-    base = np.zeros(len(head.names))
-    for name, value in (_body(row, _YOUNG_ADULT_YEARS, 0.5) | changes).items():
-        if name in head.names:
-            base[head.names[name]] = value
-    for value, positive, negative, sd in zip(_plausible(draw, base), positives, negatives, spread, strict=True):
-        moved = positive if value > 0 else negative
+    group = {"gender": gender, "african": african, "asian": asian, "european": european}
+    average = _body(group, _YOUNG_ADULT_YEARS, 0.5) | changes
+    known = {names[name]: value for name, value in average.items() if name in names}
+    base = np.zeros(len(names))
+    base[list(known)] = list(known.values())
+    draw = _plausible(draw, base)
+    for rising, size, positive, negative in zip(
+        (draw > 0).tolist(), (abs(draw) * spread).tolist(), positives, negatives, strict=True
+    ):
+        moved = positive if rising else negative
         if moved is not None:
-            changes[moved] = float(abs(value) * sd)
+            changes[moved] = size
     return changes
 
 
@@ -270,8 +285,8 @@ def shape_coefficients(row: Row) -> Coefficients:
     """Basis coefficients of a person without expression, from identity, gender, ancestry, weight and age."""
     coefficients = _body(row, row["age"], row["weight"])
     _add(coefficients, identity_changes(row), 1.0)
-    _add(coefficients, _CHILD, float(np.clip((15 - row["age"]) / 9, 0, 1)))
-    _add(coefficients, _OLD, float(np.clip((row["age"] - 35) / 45, 0, 1.1)) ** 1.1)
+    _add(coefficients, _CHILD, min(max((15 - row["age"]) / 9, 0.0), 1.0))
+    _add(coefficients, _OLD, min(max((row["age"] - 35) / 45, 0.0), 1.1) ** 1.1)
     _add(coefficients, _HEAVY if row["weight"] > 0.5 else _SLIM, abs(2 * row["weight"] - 1))
     known = load_head().names  # average weight moves nothing, so it has no shape
     return {name: value for name, value in coefficients.items() if value and name in known}
@@ -289,5 +304,7 @@ def align(vertices: FloatArray, neutral: FloatArray) -> FloatArray:
     head = load_head()
     scale = HEAD_HEIGHT_DM / head.size(neutral)
     eyes = (neutral[head.joints["l-eye"]] + neutral[head.joints["r-eye"]]) / 2
-    aligned: FloatArray = (vertices - eyes) * scale
+    aligned: FloatArray = vertices * scale
+    for axis, middle in enumerate(eyes * scale):
+        aligned[:, axis] -= middle
     return aligned

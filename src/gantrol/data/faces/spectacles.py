@@ -68,18 +68,25 @@ class Worn(Piece):
 
     def fit(self, displacement: FloatArray) -> FloatArray:
         """Places the glasses on the person: `displacement` [V, 3] leads from the average head to the person's."""
-        spots = _spots()
-        bridge = displacement[spots.bridge].mean(0)
-        sides = canonical()[spots.temples] + displacement[spots.temples]
-        wide = max(float(abs(sides[:, 0]).max()) + 0.025, 0.9 * _HALF_WIDTH) / _HALF_WIDTH
-        face = canonical()[spots.face] + displacement[spots.face]
-        x, y = face[:, 0], face[:, 1] - bridge[1]
-        need = float((face[:, 2] + _CLEARANCE - _plane(x / wide, y)).max())
-        front = self.points * np.array([wide, 0.5 + 0.5 * wide, 1.0], dtype=np.float32)
-        front = front + np.array([0.0, bridge[1], max(need, float(bridge[2]) - 0.02)], dtype=np.float32)
-        ears = np.where(self.points[:, :1] > 0, *(displacement[of].mean(0) for of in spots.ears))
-        placed: FloatArray = front + (self.points + ears - front) * self.back[:, None]
-        return placed.astype(np.float32)
+        spots, average = _spots(), canonical()
+        bridge, right, left = (displacement.take(of, axis=0).mean(0) for of in (spots.bridge, *spots.ears))
+        sides = average[spots.temples, 0] + displacement[spots.temples, 0]
+        wide = max(float(abs(sides).max()) + 0.025, 0.9 * _HALF_WIDTH) / _HALF_WIDTH
+        x, y, z = (average.take(spots.face, axis=0) + displacement.take(spots.face, axis=0)).T
+        need = float((z - _plane(x / np.float32(wide), y - bridge[1])).max()) + _CLEARANCE
+        stretch = wide, 0.5 + 0.5 * wide, 1.0
+        forward = 0.0, float(bridge[1]), max(need, float(bridge[2]) - 0.02)
+        placed = []
+        for axis, at in enumerate(self._columns):
+            front = at * np.float32(stretch[axis]) + np.float32(forward[axis])
+            ears = at + np.where(self._columns[0] > 0, right[axis], left[axis])
+            placed.append(front + (ears - front) * self.back)
+        return np.stack(placed, axis=1)
+
+    @functools.cached_property
+    def _columns(self) -> FloatArray:
+        """[3, n] the points, one axis after the other."""
+        return np.ascontiguousarray(self.points.T)
 
 
 @dataclass(frozen=True, kw_only=True)

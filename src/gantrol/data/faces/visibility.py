@@ -26,6 +26,7 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
 from safetensors import safe_open
 
@@ -38,6 +39,7 @@ WORN_BY = ("hair_style", "hat")
 ASSET = "assets/visibility.safetensors"
 _HAS_TABLE = ("hair", "hat")  # names of pieces that are baked
 _SKULL_CENTER = np.array([0.0, 0.12, -0.68], dtype=np.float32)
+_SOFT = 24  # functions that light from half the sphere needs: the rest would change what a vertex sees by 0.003
 _MOUTH_BACK, _MOUTH_FRONT = -0.25, 0.16  # z in dm over which the light that enters the mouth fades
 
 
@@ -51,9 +53,9 @@ def directions(count: int) -> FloatArray:
 
 
 def _cosine(toward: FloatArray, count: int) -> FloatArray:
-    """The cosine [D] between each direction and `toward` [3]."""
+    """The cosine [..., D] between each direction and `toward` [..., 3]."""
     x, y, z = _columns(count)
-    cosine: FloatArray = x * toward[0] + y * toward[1] + z * toward[2]
+    cosine: FloatArray = x * toward[..., :1] + y * toward[..., 1:2] + z * toward[..., 2:]
     return cosine
 
 
@@ -63,16 +65,22 @@ def _columns(count: int) -> FloatArray:
 
 
 def lobe(toward: FloatArray, width_deg: float, count: int) -> FloatArray:
-    """Weights [D], sum one, of a lamp in the direction `toward` [3]: a Gaussian on the sphere (von Mises–Fisher)."""
+    """Weights [..., D], sum one, of a lamp in the direction `toward` [..., 3].
+
+    They are a Gaussian on the sphere (von Mises–Fisher).
+    """
     weights = np.exp((_cosine(toward, count) - 1) / np.float32(np.radians(width_deg) ** 2))
-    normal: FloatArray = weights / weights.sum()
+    normal: FloatArray = weights / weights.sum(-1, keepdims=True)
     return normal
 
 
 def hemisphere(toward: FloatArray, count: int) -> FloatArray:
-    """Weights [D], sum one, of even light from the half of the sphere around `toward` [3], with a soft edge."""
-    weights = np.clip(_cosine(toward, count) * np.float32(2.5) + np.float32(0.5), 0, 1)
-    normal: FloatArray = weights / weights.sum()
+    """Weights [..., D], sum one, of even light from half of the sphere around `toward` [..., 3].
+
+    Its edge is soft, such that two opposite halves together are even light from everywhere.
+    """
+    weights = np.minimum(np.maximum(_cosine(toward, count) * np.float32(2.5) + np.float32(0.5), 0), 1)
+    normal: FloatArray = weights / weights.sum(-1, keepdims=True)
     return normal
 
 
@@ -82,20 +90,30 @@ class Table:
 
     coefficients: FloatArray
     """[K, n]"""
-    basis: FloatArray
-    """[K, D]"""
+    basis: str
+    """Name of the basis that the coefficients belong to."""
+    around: FloatArray
+    """[n] the share of all directions that are blocked."""
 
-    def seen(self, weights: FloatArray) -> FloatArray:
-        """The share [L, n] of L lights, given as weights [L, D], that the vertices see."""
-        amounts = np.einsum("kd,ld->lk", self.basis, weights)
+    def seen(self, lights: Lights) -> FloatArray:
+        """The share [3, n] of the lights that the vertices see."""
+        key, sky = lights.amounts[self.basis]
+        blocked = np.empty((3, len(self.around)), dtype=np.float32)
         # einsum, not @: a threaded product might round differently on another number of cores
-        share: FloatArray = 1 - np.einsum("lk,kn->ln", amounts, self.coefficients)
-        return np.clip(share, 0, 1, out=share)
+        np.einsum("k,kn->n", key, self.coefficients, out=blocked[0])
+        np.einsum("k,kn->n", sky[:_SOFT], self.coefficients[:_SOFT], out=blocked[1])
+        np.subtract(2 * self.around, blocked[1], out=blocked[2])  # the ground is what the sky leaves
+        share = np.subtract(1, blocked, out=blocked)
+        np.maximum(share, 0, out=share)
+        return np.minimum(share, 1, out=share)
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 (tables live as long as the process)
     def of(self, piece: Piece) -> Table:
         """The part of the table for the piece's vertices that bend: those that follow the shoulders too."""
-        return Table(coefficients=np.ascontiguousarray(self.coefficients[:, _bent(piece)]), basis=self.basis)
+        bent = _bent(piece)
+        return Table(
+            coefficients=np.ascontiguousarray(self.coefficients[:, bent]), basis=self.basis, around=self.around[bent]
+        )
 
 
 def fingerprint(piece: Piece) -> list[list[int]]:
@@ -111,7 +129,7 @@ class Tables:
 
     packed: dict[str, NDArray[np.uint8]]
     bases: dict[str, FloatArray]
-    """`head` and `worn`."""
+    """`head` and `worn`: [K, D], most important functions first."""
     about: dict[str, dict[str, Any]]
     """name -> `count` of vertices, `step` of a coefficient, `fingerprint` of the piece."""
 
@@ -129,11 +147,12 @@ class Tables:
         if name not in self.about or self.about[name]["count"] != count:
             return None
         if name not in self._unpacked:
-            basis = self.bases["head" if name == "head" else "worn"]
+            basis = "head" if name == "head" else "worn"
             low, high = np.frombuffer(zlib.decompress(self.packed[name].tobytes()), dtype=np.uint8).reshape(2, -1)
             levels = (low.astype(np.uint16) | high.astype(np.uint16) << 8).view(np.int16)
-            coefficients = levels.reshape(len(basis), count).astype(np.float32) * np.float32(self.about[name]["step"])
-            self._unpacked[name] = Table(coefficients=coefficients, basis=basis)
+            coefficients = levels.reshape(-1, count).astype(np.float32) * np.float32(self.about[name]["step"])
+            around = np.einsum("k,kn->n", self.bases[basis].mean(1), coefficients)
+            self._unpacked[name] = Table(coefficients=coefficients, basis=basis, around=around)
         return self._unpacked[name]
 
     def fits(self, name: str, piece: Piece) -> bool:
@@ -164,27 +183,33 @@ class Lights:
 
     toward: FloatArray
     """[3, 3] rows: to the key light, up, down."""
-    weights: FloatArray
-    """[3, D]"""
+    amounts: dict[str, FloatArray]
+    """name of a basis -> [2, K] how much of the key light and of the sky's lies in each of its functions."""
     key_width: float
     """Sine of the key light's half-width."""
 
     def open_share(self, normals: FloatArray) -> FloatArray:
         """The share [3, n] of each light that lies before a free plane with these normals [3, n]."""
-        facing = np.einsum("li,in->ln", self.toward, normals)
-        share: FloatArray = facing * np.float32(0.5) + np.float32(0.5)
-        edge = max(self.key_width, 0.1)
-        share[0] = (facing[0] + np.float32(0.10)) * np.float32(0.5 / edge) + np.float32(0.5)
-        return np.clip(share, 0.25, 1, out=share)
+        steep = 0.5 / max(self.key_width, 0.1)
+        share = np.einsum("li,in->ln", self.toward * np.array([[steep], [0.5], [0.5]], dtype=np.float32), normals)
+        share += np.array([[0.5 + 0.1 * steep], [0.5], [0.5]], dtype=np.float32)
+        np.maximum(share, 0.25, out=share)
+        return np.minimum(share, 1, out=share)
 
 
-def _lights(key: FloatArray, width_deg: float, rotation: NDArray[np.float64], count: int) -> Lights:
-    """The lights as seen from axes that `rotation` [3, 3] turns into the camera's."""
+def _lights(
+    key: FloatArray, width_deg: float, rotations: Sequence[NDArray[np.float64]], tables: Tables
+) -> list[Lights]:
+    """The lights as seen from the axes that each of `rotations` [3, 3] turns into the camera's."""
     ways = np.stack([key.astype(np.float64), [0.0, 1.0, 0.0], [0.0, -1.0, 0.0]])
-    toward = np.einsum("li,ij->lj", ways, rotation).astype(np.float32)  # rotationᵀ · way
-    sky = hemisphere(toward[1], count)
-    weights = np.stack([lobe(toward[0], width_deg, count), sky, hemisphere(toward[2], count)])
-    return Lights(toward=toward, weights=weights, key_width=float(np.sin(np.radians(width_deg))))
+    toward = np.einsum("li,rij->rlj", ways, np.stack(rotations)).astype(np.float32)  # rotationᵀ · way
+    weights = np.stack([lobe(toward[:, 0], width_deg, tables.count), hemisphere(toward[:, 1], tables.count)], axis=1)
+    amounts = {name: np.einsum("kd,rld->rlk", basis, weights) for name, basis in tables.bases.items()}
+    width = float(np.sin(np.radians(width_deg)))
+    return [
+        Lights(toward=way, amounts={name: of[i] for name, of in amounts.items()}, key_width=width)
+        for i, way in enumerate(toward)
+    ]
 
 
 @functools.lru_cache(maxsize=64)
@@ -213,9 +238,11 @@ def _shares(tables: Sequence[Table], lights: Lights, normals: FloatArray) -> Flo
     The first table holds what stands around; its shares are compared with those of a plane that nothing shades: that
     a surface turns away from a light is the shader's part. The other tables only take light away.
     """
-    shares: FloatArray = np.minimum(tables[0].seen(lights.weights) / lights.open_share(normals), 1)
+    shares = tables[0].seen(lights)
+    shares /= lights.open_share(normals)
+    np.minimum(shares, 1, out=shares)
     for table in tables[1:]:
-        shares *= table.seen(lights.weights)
+        shares *= table.seen(lights)
     return shares
 
 
@@ -227,16 +254,17 @@ def _piece_exposure(piece: Piece, tables: Sequence[Table], head: Lights, body: L
     exposed = _shares(tables, head, _rest_normals(piece))
     bent = _bent(piece)
     if len(bent) and head is not body:
-        still = _shares([table.of(piece) for table in tables], body, _rest_normals(piece)[:, bent])
-        exposed[:, bent] = still + (exposed[:, bent] - still) * piece.share[bent]
+        still = _shares([table.of(piece) for table in tables], body, _rest_normals(piece).take(bent, axis=1))
+        exposed[:, bent] = still + (exposed.take(bent, axis=1) - still) * piece.share.take(bent)
     return exposed
 
 
 @functools.lru_cache(maxsize=64)
-def _follow_total(piece: Piece) -> FloatArray:
-    """The sum [n] of the weights with which each vertex of a piece follows the head's."""
+def _beneath(piece: Piece) -> scipy.sparse.csr_matrix:
+    """[n, V] the mean of the head's vertices that each vertex of a piece lies over."""
     assert piece.follow is not None
-    return np.maximum(np.asarray(piece.follow.sum(1)).ravel(), np.float32(1e-6)).astype(np.float32)
+    total = np.maximum(np.asarray(piece.follow.sum(1)).ravel(), 1e-6)
+    return (scipy.sparse.diags(1 / total) @ piece.follow).tocsr().astype(np.float32)
 
 
 @functools.cache
@@ -263,26 +291,24 @@ def exposure(
     shoulders' axes to the camera's. The first piece is the head. Hair and hats without a fitting table are estimated
     from the side of the skull they lie on; what else is worn takes the light of the skin that it follows.
     """
-    stored = load_tables()
-    head = _lights(key, width_deg, rotations[0], stored.count)
-    same = np.array_equal(*rotations)
-    body = head if same else _lights(key, width_deg, rotations[1], stored.count)
-    skin = pieces[0]
+    stored, skin = load_tables(), pieces[0]
+    lights = _lights(key, width_deg, rotations[:1] if np.array_equal(*rotations) else rotations, stored)
+    head, body = lights[0], lights[-1]
     variants = [f"{attribute}={row[attribute]}" for attribute in WORN_BY]
     worn = [stored.get(f"{variant}:head", len(skin.points)) for variant in variants]
     own = stored.get("head", len(skin.points))
     tables = [own, *(table for table in worn if table)] if own else []
     on_head = _piece_exposure(skin, tables, head, body)
     lips, inside, reach = _mouth()
-    on_head[:, inside] = (
-        on_head[:, lips].mean(1, keepdims=True) * reach
-    )  # baked with a closed mouth, seen in an open one
-    exposed = [on_head]
+    # baked with a closed mouth, seen in an open one
+    on_head[:, inside] = on_head.take(lips, axis=1).mean(1, keepdims=True) * reach
+    skin_exposed = np.stack([*on_head], axis=1)
+    exposed = [skin_exposed]
     for piece in pieces[1:]:
         named = [stored.get(f"{variant}:{piece.name}", len(piece.points)) for variant in variants]
         found = [table for table in named if table is not None]
         if found or piece.name.startswith(_HAS_TABLE) or piece.follow is None:
-            exposed.append(_piece_exposure(piece, found, head, body))
+            exposed.append(np.stack([*_piece_exposure(piece, found, head, body)], axis=1))
         else:
-            exposed.append(np.minimum((piece.follow @ on_head.T).T / _follow_total(piece), 1))
-    return np.ascontiguousarray(np.concatenate(exposed, axis=1).T)
+            exposed.append(np.minimum(_beneath(piece) @ skin_exposed, 1))
+    return np.concatenate(exposed)
