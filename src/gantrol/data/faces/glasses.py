@@ -52,20 +52,20 @@ def shade(shot: Shot, seen: Surface, normals: FloatArray, part: str) -> FloatArr
     """Glossy acetate, plain or tortoise, or metal."""
     name, color, metal = frame_material(shot.row)
     exposed = np.minimum(shot.exposed(seen) * 1.25, 1)
-    reflectance = np.broadcast_to(color, normals.shape)
+    reflectance = color[:, None]
     if name == "tortoise":
         x, y, z = shot.values(seen, "glasses").T
         blotch = np.sin(19 * x + 4 * np.sin(13 * y + 2)) * np.sin(23 * (y + z) + 3 * np.sin(11 * x))
         dark = smooth_step(blotch + 0.3 * (cell_noise(x * 60, y * 60 + z * 40) - 0.5), -0.25, 0.35)
-        reflectance = color + (_TORTOISE_DARK - color) * dark[:, None]
-    lit = reflectance * (shot.light.diffuse(normals, exposed, np.float32(0.1)) + shot.light.ambient(normals, exposed))
+        reflectance = reflectance + (_TORTOISE_DARK - color)[:, None] * dark
+    lit = (shot.light.diffuse(normals, exposed, np.float32(0.1)) + shot.light.ambient(normals, exposed)).T
+    lit *= reflectance * np.float32(0.55 if metal else 1.0)
     mirror = reflectance * np.float32(1.6) if metal else np.float32(0.22)
     gloss = shot.light.highlight(normals, 40.0) * exposed[:, 0]
-    lit = lit * np.float32(0.55 if metal else 1.0) + mirror * gloss[:, None] * shot.light.key_color
-    sky = np.clip(normals[:, 1:2], 0, 1) * exposed[:, 1:2] * shot.light.sky_color
-    lit += sky * (reflectance if metal else np.float32(0.05))
-    shaded: FloatArray = lit
-    return shaded
+    lit += mirror * gloss * shot.light.key_color[:, None]
+    sky = np.minimum(np.maximum(normals[:, 1], 0), 1) * exposed[:, 1]
+    lit += sky * shot.light.sky_color[:, None] * (reflectance if metal else np.float32(0.05))
+    return lit.T
 
 
 def shade_lens(shot: Shot, seen: Surface, normals: FloatArray, part: str) -> FloatArray:

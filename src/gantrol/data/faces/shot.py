@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,13 @@ from gantrol.data.faces.light import Lighting
 from gantrol.data.faces.palette import Palette
 from gantrol.data.faces.raster import Surface
 from gantrol.data.faces.scene import Piece, unit
+
+_NORMAL, _EXPOSED = ("normal x", "normal y", "normal z"), ("key", "sky", "ground")
+
+
+def _columns(seen: Surface, names: Sequence[str]) -> FloatArray:
+    """A copy of what is carried under these names [P, C]."""
+    return np.array([seen.carried[name] for name in names]).T
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,20 +54,23 @@ class Shot:
         return slice(self.first[piece], self.first[piece] + len(self.pieces[piece].points))
 
     def carry(self, surface: Surface) -> None:
-        """Interpolates what nearly every shader asks for, once for all samples."""
-        mixed = surface.interpolate(np.concatenate([self.normals, self.light.exposure], axis=1))
-        surface.carried["normals"] = unit(np.ascontiguousarray(mixed[:, :3]))
-        surface.carried["exposed"] = np.ascontiguousarray(mixed[:, 3:])
+        """Interpolates what nearly every shader asks for, once for all samples; each column [P] lies apart."""
+        columns = (*self.normals.T, *self.light.exposure.T)
+        mixed = np.array([surface.interpolate(np.ascontiguousarray(column)) for column in columns])
+        mixed[:3] = unit(mixed[:3].T).T
+        surface.carried.update(zip((*_NORMAL, *_EXPOSED), mixed, strict=True))
 
     def normals_at(self, seen: Surface) -> FloatArray:
-        """Unit normals [P, 3]."""
-        carried = seen.carried.get("normals")
-        return unit(seen.interpolate(self.normals)) if carried is None else carried
+        """Unit normals [P, 3], column by column in memory."""
+        if _NORMAL[0] in seen.carried:
+            return _columns(seen, _NORMAL)
+        return unit(np.asfortranarray(seen.interpolate(self.normals)))
 
     def exposed(self, seen: Surface) -> FloatArray:
-        """What share of key light, sky and ground each sample sees [P, 3]."""
-        carried = seen.carried.get("exposed")
-        return seen.interpolate(self.light.exposure) if carried is None else carried
+        """What share of key light, sky and ground each sample sees [P, 3], column by column; the caller's own copy."""
+        if _EXPOSED[0] in seen.carried:
+            return _columns(seen, _EXPOSED)
+        return np.asfortranarray(seen.interpolate(self.light.exposure))
 
 
 @dataclass(kw_only=True)
@@ -107,7 +117,14 @@ def spot(points: FloatArray, x: float, y: float, width: float, height: float) ->
 
 def cell_noise(x: FloatArray, y: FloatArray) -> FloatArray:
     """One random number in 0–1 per cell of the unit grid that (x, y) [P] falls into: [P]."""
-    return _NOISE.take((np.floor(x).astype(np.int64) * 61 + np.floor(y).astype(np.int64)) & 4095)
+    return next(cell_noises(np.floor(x), np.floor(y), (0, 0)))
+
+
+def cell_noises(column: FloatArray, row: FloatArray, *shifts: tuple[int, int]) -> Iterator[FloatArray]:
+    """For each of the shifts (columns, rows) the random number of the cell that lies so far from each of these."""
+    cell = column.astype(np.int64) * 61 + row.astype(np.int64)
+    for right, up in shifts:
+        yield _NOISE.take((cell + (right * 61 + up)) & 4095)
 
 
 def strand_noise(place: FloatArray, along: FloatArray, spacing: float) -> FloatArray:

@@ -34,11 +34,6 @@ class Group:
     """Depth added by the weight of an expression."""
     always: float = 0.0
 
-    @functools.cached_property
-    def columns(self) -> FloatArray:
-        """The creases' numbers [7, k, 1]."""
-        return np.array(self.creases, dtype=np.float32).T[:, :, None]
-
 
 GROUPS: dict[str, Group] = {
     "forehead": Group(
@@ -98,27 +93,67 @@ _BLUR_DM = 0.02  # how far a crease runs out beyond its ends
 
 
 _CELL_DM, _COLUMNS, _ROWS = 0.02, 40, 140
+_LOWEST = -1.8  # y where the grid of cells begins
+_REACH = 3.6  # how far a crease and the swells beside it reach, in its width
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Creases:
+    """The k creases of all groups: columns [k] of their numbers, as in `Group.creases`."""
+
+    numbers: FloatArray
+    """[8, k] start, end, a, b, c, width, depth, and where t is 0."""
+    axis: IntArray
+    """0 for those that run across the face, 1 for those that run down it."""
+    group: IntArray
+    """Index into GROUPS."""
+    place: FloatArray
+    """Each one's index in its group: how its waver differs from theirs."""
 
 
 @functools.cache
-def _cells() -> NDArray[np.uint16]:
-    """Which groups reach into each cell of a grid over (|x|, y), one bit each: spares samples most comparisons."""
-    x, y = np.arange(_COLUMNS) * _CELL_DM, np.arange(_ROWS) * _CELL_DM - 1.8
-    table = np.zeros((_ROWS, _COLUMNS), dtype=np.uint16)
-    for number, group in enumerate(GROUPS.values()):
-        columns = (x > group.low[0] - _CELL_DM) & (x < group.high[0])
-        rows = (y > group.low[1] - _CELL_DM) & (y < group.high[1])
-        table |= np.where(rows[:, None] & columns, np.uint16(1 << number), np.uint16(0))
+def _creases() -> _Creases:
+    groups = list(GROUPS.values())
+    down = np.array([group.down for group in groups for _ in group.creases])
+    numbers = np.array([crease for group in groups for crease in group.creases], dtype=np.float32).T
+    origin = np.where(down, numbers[0], np.maximum(numbers[0], 0))
+    return _Creases(
+        numbers=np.concatenate([numbers, origin[None]]),
+        axis=down.astype(np.int64),
+        group=np.repeat(np.arange(len(groups)), [len(group.creases) for group in groups]),
+        place=np.concatenate([np.arange(len(group.creases), dtype=np.float32) for group in groups]),
+    )
+
+
+@functools.cache
+def _cells(widest: float) -> NDArray[np.uint32]:
+    """Which creases reach into each cell of a grid over (|x|, y), one bit each: spares samples most comparisons.
+
+    `widest` is what a crease finer than that is widened to, dm.
+    """
+    creases = _creases()
+    x, y = (np.arange(_COLUMNS) + 0.5) * _CELL_DM, (np.arange(_ROWS) + 0.5) * _CELL_DM + _LOWEST
+    table = np.zeros((_ROWS, _COLUMNS), dtype=np.uint32)
+    for number, (start, end, a, b, c, width, _, origin) in enumerate(creases.numbers.T):
+        group = list(GROUPS.values())[creases.group[number]]
+        inside = (abs(y - (group.low[1] + group.high[1]) / 2) < (group.high[1] - group.low[1] + _CELL_DM) / 2)[:, None]
+        inside = inside & (abs(x - (group.low[0] + group.high[0]) / 2) < (group.high[0] - group.low[0] + _CELL_DM) / 2)
+        along, over = (y[:, None], x) if group.down else (x, y[:, None])
+        t, half = along - origin, _CELL_DM / 2
+        reach = _REACH * max(width, widest) + half * (1 + abs(b + 2 * c * t) + abs(c) * _CELL_DM)
+        inside &= abs(over - (a + (b + c * t) * t)) < reach
+        inside &= (along > start - _BLUR_DM - half) & (along < end + _BLUR_DM + half)
+        table |= np.where(inside, np.uint32(1 << number), np.uint32(0))
     return table.ravel()
 
 
 def depths(row: Row) -> dict[str, float]:
     """How deep each group's creases are, from age and expression (0 = not there, 1 = a deep fold)."""
-    grown = float(np.clip((row["age"] - 8) / 22, 0, 1))
+    grown = min(max((row["age"] - 8) / 22, 0.0), 1.0)
     found = {}
     for name, group in GROUPS.items():
         first, last, full = group.by_age
-        ramp = float(np.clip((row["age"] - first) / (last - first), 0, 1))
+        ramp = min(max((row["age"] - first) / (last - first), 0.0), 1.0)
         moved = sum(weight * max(float(row[part]), 0.0) for part, weight in group.by_expression.items())
         moved *= 0.35 + 0.65 * grown + 0.3 * ramp  # plump young skin folds less
         found[name] = min(group.always + full * ramp + moved, _DEEPEST)
@@ -133,52 +168,51 @@ def relief(
     `phases` [16] are the person's: they make lines waver. Returns the n samples near a crease [n], the height's slope
     there along the head's x and y axes (each [n]) and how far into a groove each lies, 0–1 [n].
     """
-    across = np.abs(points[:, 0])
-    front = np.flatnonzero((points[:, 2] > _BACK_DM) & (across < 0.7) & (points[:, 1] > -1.8) & (points[:, 1] < 0.8))
-    across, up = across[front], points[front, 1]
-    column, line = (
-        (across * np.float32(1 / _CELL_DM)).astype(np.int32),
-        ((up + 1.8) * np.float32(1 / _CELL_DM)).astype(np.int32),
-    )
-    groups_at = _cells().take(column + line * _COLUMNS)
-    parts = []
-    for number, (name, depth) in enumerate(depths(row).items()):
-        group, phase = GROUPS[name], phases[number % len(phases)]
-        depth *= 1 + 0.22 * float(np.sin(phase * 3))  # people differ
-        if depth < _SHALLOWEST:
-            continue
-        near = np.flatnonzero(groups_at & np.uint16(1 << number))
-        if not len(near):
-            continue
-        along, over = (up[near], across[near]) if group.down else (across[near], up[near])
-        start, end, a, b, c, width, deep = group.columns  # [k, 1] each
-        wide = np.maximum(width, np.float32(0.7 * spacing))
-        t = along - (start if group.down else np.maximum(start, 0))
-        off = (over - (a + (b + c * t) * t)) / wide  # [k, n]
-        close = np.flatnonzero((np.abs(off) < 3.6) & (along > start - _BLUR_DM) & (along < end + _BLUR_DM))
-        k, n = np.divmod(close, len(near))
-        ends = np.minimum(along[n] - start[k, 0], end[k, 0] - along[n])
-        strength = (np.float32(depth) * deep * width / wide)[k, 0]
-        lean = (b + 2 * c * t).ravel()[close]
-        parts.append((near[n], off.ravel()[close], ends, strength, lean, k * 2 + phase, np.full(len(n), group.down)))
-    if not parts:
+    creases = _creases()
+    start, end, a, b, c, width, deep, origin = creases.numbers
+    phase = phases[: len(GROUPS)]
+    depth = np.array(list(depths(row).values()), dtype=np.float32) * (1 + np.float32(0.22) * np.sin(phase * 3))
+    depth = depth.take(creases.group)
+    wide = np.maximum(width, np.float32(0.7 * spacing))
+    visible = np.flatnonzero(depth >= _SHALLOWEST)
+    bits = np.uint32(1) << visible.astype(np.uint32)
+
+    column = np.minimum(np.abs(points[:, 0]) * np.float32(1 / _CELL_DM), _COLUMNS - 1).astype(np.int32)
+    line = np.minimum(np.maximum((points[:, 1] - np.float32(_LOWEST)) * np.float32(1 / _CELL_DM), 0), _ROWS - 1)
+    reached = _cells(0.7 * 2.0 ** np.ceil(np.log2(spacing))).take(column + line.astype(np.int32) * _COLUMNS)
+    near = np.flatnonzero(reached & np.bitwise_or.reduce(bits))
+    near = near[points[near, 2] > _BACK_DM]
+    if not len(near):
         nothing = np.zeros(0, dtype=np.float32)
-        return np.zeros(0, dtype=np.int64), (nothing, nothing), nothing
-    where, off, ends, strength, lean, shift, down = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    half = np.sign(points[front, 0])[where]
-    way = np.where(down, up[where], across[where]) + np.float32(0.15) * half
+        return near, (nothing, nothing), nothing
+    count = len(near)
+    half = np.sign(points[near, 0])
+    place = np.concatenate([half * points[near, 0], points[near, 1]])  # |x| of all, then y of all
+    pairs = np.flatnonzero((reached[near] & bits[:, None]) != 0)  # of a crease and a sample
+    which = pairs // count
+    which, where = visible[which], pairs - which * count
+    on = where + creases.axis[which] * count  # the index into `place` along a crease, and across it
+    beside = 2 * where + count - on
+    along, over = place[on], place[beside]
+    t = along - origin[which]
+    bend = c[which] * t
+    off = (over - (a[which] + (b[which] + bend) * t)) / wide[which]
+    ends = np.minimum(along - start[which], end[which] - along)
+    close = np.flatnonzero((np.abs(off) < _REACH) & (ends > -_BLUR_DM))
+    which, where, on, beside = which[close], where[close], on[close], beside[close]
+    off, ends, lean = off[close], ends[close], b[which] + 2 * bend[close]
+
+    way = along[close] + np.float32(0.15) * half[where]
+    shift = (2 * creases.place + phase[creases.group])[which]
     off += np.float32(0.3) * np.sin(way * 27 + shift)
-    strength *= np.minimum((np.maximum(ends, -_BLUR_DM) + _BLUR_DM) * np.float32(1 / 0.07), 1)
+    strength = (depth * deep * width / wide)[which] * np.minimum((ends + _BLUR_DM) * np.float32(1 / 0.07), 1)
     strength *= 1 + np.float32(0.35) * np.sin(way * 19 + 2 * shift)
     # a groove between two low swells: h = width · (−e^(−u²) + 0.45 e^(−u²/4.84)), u the distance in widths
     square = off * off
     groove = np.exp(-square)
     rise = 2 * strength * off * (groove - np.float32(0.093) * np.exp(square * np.float32(-1 / 4.84)))
-    lean = -lean * rise
-    count = len(front)
-    slope_x = np.bincount(where, half * np.where(down, rise, lean), count)
-    slope_y = np.bincount(where, np.where(down, lean, rise), count)
+    slopes = np.bincount(np.concatenate([beside, on]), np.concatenate([rise, -lean * rise]), 2 * count)
     inside = np.bincount(where, groove * strength, count)
     found = np.flatnonzero(inside > 0.004)
-    slopes = slope_x[found].astype(np.float32), slope_y[found].astype(np.float32)
-    return front[found], slopes, np.minimum(inside[found], 1).astype(np.float32)
+    slope_x, slope_y = (half * slopes[:count])[found].astype(np.float32), slopes[count:][found].astype(np.float32)
+    return near[found], (slope_x, slope_y), np.minimum(inside[found], 1).astype(np.float32)
