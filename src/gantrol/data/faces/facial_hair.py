@@ -118,7 +118,7 @@ def paint(color: FloatArray, points: FloatArray, masks: dict[str, FloatArray], s
         color[near] = mix(color[near], base, (_BASE[beard] * np.clip(cover, 0, 1)).astype(np.float32))
     near = np.flatnonzero((abs(points[:, 1] - 0.22) < 0.16) & (abs(points[:, 0]) < 0.66) & (points[:, 2] > -0.5))
     tint = _brow_tint(shot)
-    tint += (hair.WHITE - tint) * np.float32(0.4 * shot.row["grey"])
+    tint += (hair.WHITE - tint) * np.float32(0.25 * shot.row["grey"])
     color[near] = mix(color[near], tint, brow_mask(points[near], shot.row) * np.float32(0.78))
     return color
 
@@ -277,7 +277,7 @@ def draw_strands(shot: Shot, camera: Camera, frame: Frame) -> None:
     """Draws single hairs of brows and beard over the rendered frame, behind whatever is nearer."""
     row = shot.row
     brows = _brows(row["identity"], row["gender"], row["age"], per_grid(frame.side, _BROW_STRANDS))
-    colors = strand_colors(_brow_tint(shot) * np.float32(0.9), hair.WHITE, 0.5 * row["grey"], brows, frame.side)
+    colors = strand_colors(_brow_tint(shot) * np.float32(0.9), hair.WHITE, 0.3 * row["grey"], brows, frame.side)
     draw(shot, camera, frame, brows, piece="head", part="brows", colors=colors, shine=0.25)
     if row["beard"] != "none":
         grown = _beard(row["beard"], per_grid(frame.side, _GROWTH[row["beard"]][0]))
