@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -14,12 +15,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 import gantrol
+from gantrol.cli import main
 from gantrol.data.dataset import ImageDataset
 from gantrol.errors import ConfigError
 from gantrol.metrics import evaluate, evaluate_entries, features
 from gantrol.metrics.reference_cache import dataset_digest
 from gantrol.model import Model
-from gantrol.models import StyleGAN3Config
+from gantrol.models import StyleGAN2Config, StyleGAN3Config
 
 
 class Averages(nn.Module):
@@ -168,7 +170,9 @@ def test_the_training_data_is_the_default(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ({"metrics": ["fidd"]}, "unknown metric 'fidd'; did you mean fid"),
-        ({"metrics": ["eqt"]}, "unknown metric 'eqt'; known: fd, fid"),
+        ({"metrics": ["?"]}, "unknown metric '[?]'; known: eqr, eqt, eqt_frac, fd, fid, sticking"),
+        ({"metrics": ["sticking"]}, "20 samples are too few; it needs at least 60"),
+        ({"metrics": ["eqt"], "pictures": "p"}, "pictures=p: only the metric sticking draws any"),
         ({"metrics": []}, "no metric"),
         ({"features": "inception"}, "unknown features 'inception'"),
         ({"samples": 1}, "samples=1"),
@@ -185,3 +189,75 @@ def test_the_real_features_end_to_end(tmp_path: Path) -> None:
     entry = evaluate_entries(tiny_model(), data, samples=6)["fid"]
     assert entry.name == "FD-EfficientNet-Lite0"
     assert entry.value > 10
+
+
+EQUIVARIANCE = ["eqt", "eqt_frac", "eqr"]
+
+
+def test_equivariance_needs_no_dataset() -> None:
+    model = tiny_model()
+    entries = evaluate_entries(model, metrics=EQUIVARIANCE, samples=9, seed=2)
+    assert [entry.name for entry in entries.values()] == ["EQ-T", "EQ-T_frac", "EQ-R"]
+    for name, entry in entries.items():
+        assert (entry.unit, entry.samples, entry.seed, entry.reals) == ("dB", 9, 2, None)
+        assert entry.to_dict().keys() == {"value", "unit", "name", "samples", "seed"}
+        assert evaluate(model, metrics=[name], samples=9, seed=2) == {name: pytest.approx(entry.value)}
+    assert evaluate(model, metrics=["eqt"], samples=9, seed=3)["eqt"] != entries["eqt"].value
+
+
+def test_labels_are_classes_or_come_from_the_dataset(tmp_path: Path) -> None:
+    model = tiny_model(c_dim=3)
+    classes = evaluate(model, metrics=["eqt"], samples=8)["eqt"]
+    assert evaluate(model, metrics=["eqt"], samples=8)["eqt"] == classes
+    data = write_dataset(tmp_path / "d.zip", labels=3)
+    assert evaluate(model, data, ["eqt"], samples=8)["eqt"] != classes
+    assert evaluate(model, metrics=["sticking"], samples=60).keys() == {"sticking_average", "sticking_strip"}
+
+
+def test_models_without_a_movable_input_are_told_what_to_do(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Model(StyleGAN2Config(resolution_px=16, z_dim=4, w_dim=4, channel_base=64, channel_max=4).build().eval())
+    with pytest.raises(
+        ConfigError, match="eqt: the input of a stylegan2 model cannot be moved or turned; use --metrics"
+    ):
+        evaluate(model, write_dataset(tmp_path / "d.zip"), ["fid", "eqt"], **QUICK)
+    assert Averages.calls == 0  # said before any work was done
+    values = evaluate(model, metrics=["sticking"], samples=60)
+    assert all(0 <= value <= 1 for value in values.values())
+
+
+def test_all_metrics_at_once_count_on(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    values = evaluate(
+        tiny_model(),
+        write_dataset(tmp_path / "d.zip"),
+        ["sticking", "eqt", "fid"],
+        samples=60,
+        features="averages",
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert list(values) == ["sticking_average", "sticking_strip", "eqt", "fid"]
+    assert seen == sorted(seen)
+    assert seen[-1] == (180, 180)
+
+
+def test_the_command_writes_numbers_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "model"
+    tiny_model().save_pretrained(model)
+    where = ["--json", str(tmp_path / "s.json"), "--pictures", str(tmp_path / "figure")]
+    with pytest.raises(SystemExit) as end:
+        main(["evaluate", str(model), "--metrics", "eqr,sticking", "--samples", "60", "--seed", "4", *where])
+    assert end.value.code == 0
+    written = json.loads((tmp_path / "s.json").read_text())
+    assert written["data"] is None
+    assert written["metrics"].keys() == {"eqr", "sticking_average", "sticking_strip"}
+    assert written["metrics"]["eqr"].items() >= {"unit": "dB", "samples": 60, "seed": 4, "name": "EQ-R"}.items()
+    assert written["metrics"]["sticking_strip"]["angle_rad"] > 0
+    shown = capsys.readouterr().out
+    assert "EQ-R" in shown
+    assert "dB" in shown
+    assert "sticking strip" in shown
+    with Image.open(tmp_path / "figure" / "sticking_average.png") as average:
+        assert average.size == (512, 256)
+    with Image.open(tmp_path / "figure" / "sticking_strip.png") as strip:
+        assert strip.size == (128 * 16, 256)

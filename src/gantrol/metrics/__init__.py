@@ -1,6 +1,7 @@
-"""How far generated images are from real ones, as numbers that say what they are.
+"""How far generated images are from real ones, and whether details move with their objects, as numbers that say what
+they are.
 
-gantrol.metrics.evaluate(model, data="faces.zip", metrics=["fid"], samples=1000)
+gantrol.metrics.evaluate(model, data="faces.zip", metrics=["fid", "eqt", "sticking"], samples=1000)
 """
 
 from gantrol.metrics.evaluate import Entry, evaluate, evaluate_entries

@@ -1,14 +1,17 @@
-"""Scores a model against a dataset.
+"""Scores a model: against a dataset, or for what its images do when its input moves.
 
 Generated images follow the rules of the field: z ~ N(0, 1), no truncation, labels drawn from the dataset, uint8 by
-truncation. The real side is the whole dataset. The same seed gives the same number, whatever the batch size, up to
-the rounding of sums.
+truncation where a feature network looks at them. The real side is the whole dataset. The same seed gives the same
+number, whatever the batch size, up to the rounding of sums.
+
+The equivariance metrics and `sticking` need no dataset. If one is given, the labels of a conditional model are drawn
+from it, else every class is as likely as another.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +22,24 @@ from torch import Tensor
 from gantrol import sample
 from gantrol.data.dataset import ImageDataset
 from gantrol.errors import ConfigError, nearest
+from gantrol.metrics.equivariance import TITLES, check_movable, equivariance
 from gantrol.metrics.features import FeatureNetwork, check_features, load_features
 from gantrol.metrics.frechet import FrechetDistance
 from gantrol.metrics.reference_cache import dataset_digest, keep_statistics, load_statistics
+from gantrol.metrics.sticking import Counter, Progress, check_samples, sticking, sticking_pictures
 from gantrol.model import Model, load
-from gantrol.pictures import to_uint8
+from gantrol.pictures import enlarge, enlargement_factor, save_image, to_pil, to_uint8
 
-Progress = Callable[[int, int], None]
-
-METRICS = ("fd", "fid")
-"""Names that `evaluate` knows. Both mean the Fréchet distance in the chosen features: "fid" is what users ask for, but
-the number is named after its features and is no FID unless those are the Inception network's."""
+FRECHET = ("fd", "fid")
+"""Both mean the Fréchet distance in the chosen features: "fid" is what users ask for, but the number is named after its
+features and is no FID unless those are the Inception network's."""
+METRICS = (*FRECHET, *TITLES, "sticking")
+"""Names that `evaluate` knows."""
+STICKING_NAMES = ("sticking_average", "sticking_strip")
+"""The two numbers of `sticking`."""
+PICTURES = ("sticking_average.png", "sticking_strip.png")
+"""What `sticking` draws where it is asked to."""
+_PICTURE_PX = 256  # pictures are enlarged to about this
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,16 +54,22 @@ class Entry:
     """What it is, for people: a distance is named after its features."""
     samples: int
     """Generated images."""
-    reals: int
-    """Real images, flipped copies included."""
-    features: str
-    """The feature network."""
-    resampling: str
-    """How images were resized for it."""
-    x_flip: bool
-    """Whether the real side includes each image flipped."""
     seed: int
     """Of the generated images."""
+    reals: int | None = None
+    """Real images, flipped copies included; None where a number does not depend on any. The same holds below."""
+    features: str | None = None
+    """The feature network."""
+    resampling: str | None = None
+    """How images were resized for it."""
+    x_flip: bool | None = None
+    """Whether the real side includes each image flipped."""
+    angle_rad: float | None = None
+    """Size of a neighbourhood of `sticking`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields that mean something here, by name."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
 
 def evaluate(
@@ -66,12 +82,13 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 32,
     x_flip: bool = False,
+    pictures: str | Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, float]:
     """Scores a model; see `evaluate_entries`, which says in full what the numbers are.
 
     Returns:
-        One float per metric, under the names that were asked for.
+        One float per metric, under the names that were asked for; `sticking` gives two.
     """
     entries = evaluate_entries(
         model,
@@ -82,6 +99,7 @@ def evaluate(
         seed=seed,
         batch_size=batch_size,
         x_flip=x_flip,
+        pictures=pictures,
         progress=progress,
     )
     return {name: entry.value for name, entry in entries.items()}
@@ -97,28 +115,83 @@ def evaluate_entries(
     seed: int = 0,
     batch_size: int = 32,
     x_flip: bool = False,
+    pictures: str | Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Entry]:
-    """Scores a model against a dataset, with everything that the numbers depend on.
+    """Scores a model, with everything that the numbers depend on.
 
     Args:
         model: a `Model`, or MODEL as `gantrol.load` takes it.
-        data: the real images; by default the dataset that the model was trained on, if it is still there.
+        data: the real images; by default the dataset that the model was trained on, if it is still there. Only the
+            Fréchet distances need it.
         metrics: names out of `METRICS`.
         samples: generated images; a Fréchet distance of few samples is too high, so compare equal numbers only.
         features: the feature network, "efficientnet-lite0".
-        seed: chooses the generated images.
+        seed: chooses the generated images, and how they are moved.
         batch_size: images at a time.
         x_flip: include the real images flipped left-right.
-        progress: called with (done, total) images.
+        pictures: folder in which `sticking` writes its two pictures, `PICTURES`; made if absent.
+        progress: called with (done, total) images; several kinds of metrics count the same samples once each.
+
+    Returns:
+        An entry for each metric, in the order asked for; `sticking` gives `sticking_average` and `sticking_strip`.
 
     Raises:
-        ConfigError: an unknown metric or feature network, too few samples, or labels that do not fit the model.
-        DataError: the dataset cannot be read.
+        ConfigError: an unknown metric or feature network, too few samples, labels that do not fit the model, or a
+            metric that is not defined for it.
+        DataError: the dataset cannot be read, or a picture cannot be written.
         MissingExtraError: the extra `metrics` is not installed.
     """
-    check_request(metrics, features, samples, batch_size)
+    check_request(metrics, features, samples, batch_size, pictures)
     model = model if isinstance(model, Model) else load(model)
+    motions = [name for name in metrics if name in TITLES]
+    if motions:
+        check_movable(model.generator, motions)
+
+    kinds = [kind for kind in (FRECHET, tuple(TITLES), ("sticking",)) if set(kind) & set(metrics)]
+    labels = None if kinds == [FRECHET] else _labels(model, data, samples, seed)
+    found: dict[str, Entry] = {}
+    for index, kind in enumerate(kinds):
+        report = _part_of(progress, index, len(kinds), samples)
+        if kind == FRECHET:
+            entry = _frechet(model, data, samples, features, seed, batch_size, x_flip, report)
+            found |= dict.fromkeys(FRECHET, entry)
+        elif kind == ("sticking",):
+            found |= _sticking(model, samples, seed, labels, batch_size, pictures, report)
+        else:
+            values = equivariance(
+                model.generator,
+                motions,
+                samples=samples,
+                seed=seed,
+                c=labels,
+                batch_size=batch_size,
+                progress=report,
+            )
+            for name, value in values.items():
+                found[name] = Entry(value=value, unit="dB", name=TITLES[name], samples=samples, seed=seed)
+    names = [part for name in metrics for part in (STICKING_NAMES if name == "sticking" else (name,))]
+    return {name: found[name] for name in names}
+
+
+def _part_of(progress: Progress | None, index: int, count: int, samples: int) -> Progress | None:
+    """What the index-th of `count` kinds of metrics reports to; each is worth `samples` images, unless it is alone."""
+    if progress is None or count == 1:
+        return progress
+    return lambda done, total: progress(samples * index + samples * done // max(total, 1), samples * count)
+
+
+def _frechet(
+    model: Model,
+    data: ImageDataset | str | Path | None,
+    samples: int,
+    features: str,
+    seed: int,
+    batch_size: int,
+    x_flip: bool,
+    progress: Progress | None,
+) -> Entry:
+    """The Fréchet distance between generated and real images."""
     is_conditional = model.generator.c_dim > 0
     dataset = _open(data, model, use_labels=is_conditional)
     network = load_features(features, model.device)
@@ -133,7 +206,7 @@ def evaluate_entries(
     }
     kept = load_statistics(key)
     total = samples + (0 if kept else len(dataset))
-    report = _Counter(progress, total)
+    report = Counter(progress, total)
     if kept is None:
         _add_reals(distance, network, dataset, model.device, batch_size, x_flip, report)
         keep_statistics(key, distance.real_statistics())
@@ -143,7 +216,7 @@ def evaluate_entries(
         distance.update(network(images), real=False)
         report.add(len(images))
 
-    entry = Entry(
+    return Entry(
         value=distance.compute(),
         unit="squared feature units",
         name=f"FD-{network.title}",
@@ -154,11 +227,36 @@ def evaluate_entries(
         x_flip=x_flip,
         seed=seed,
     )
-    return dict.fromkeys(metrics, entry)
 
 
-def check_request(metrics: Sequence[str], features: str, samples: int, batch_size: int) -> None:
-    """Raises `ConfigError` for an unknown metric or feature network, or for impossible numbers."""
+def _sticking(
+    model: Model,
+    samples: int,
+    seed: int,
+    labels: Tensor | None,
+    batch_size: int,
+    pictures: str | Path | None,
+    progress: Progress | None,
+) -> dict[str, Entry]:
+    """The two numbers of `sticking`, and its pictures if they are wanted."""
+    options: dict[str, Any] = {"seed": seed, "c": labels, "batch_size": batch_size, "dtype": model.dtype}
+    found = sticking(model.generator, samples=samples, **options, progress=progress)
+    if pictures is not None:
+        for name, pixels in zip(PICTURES, sticking_pictures(model.generator, found.angle, **options), strict=True):
+            factor = enlargement_factor(pixels.shape[:2], _PICTURE_PX)
+            save_image(Path(pictures) / name, enlarge(to_pil(pixels), factor))
+    return {
+        name: Entry(
+            value=value, unit="share", name=name.replace("_", " "), samples=samples, seed=seed, angle_rad=found.angle
+        )
+        for name, value in zip(STICKING_NAMES, (found.average, found.strip), strict=True)
+    }
+
+
+def check_request(
+    metrics: Sequence[str], features: str, samples: int, batch_size: int, pictures: str | Path | None = None
+) -> None:
+    """Raises `ConfigError` for an unknown metric or feature network, impossible numbers, or pictures of nothing."""
     for name in metrics:
         if name not in METRICS:
             raise ConfigError(f"unknown metric {name!r}; {nearest(name, METRICS)}")
@@ -167,6 +265,10 @@ def check_request(metrics: Sequence[str], features: str, samples: int, batch_siz
     check_features(features)
     if samples < 2 or batch_size < 1:
         raise ConfigError(f"samples={samples}, batch_size={batch_size}: expected at least 2 samples and a batch of 1")
+    if "sticking" in metrics:
+        check_samples(samples)
+    elif pictures is not None:
+        raise ConfigError(f"pictures={pictures}: only the metric sticking draws any; add it to the metrics")
 
 
 def generated(model: Model, samples: int, seed: int, batch_size: int, labels: ImageDataset | None) -> Any:
@@ -182,6 +284,18 @@ def generated(model: Model, samples: int, seed: int, batch_size: int, labels: Im
         model.generator, seeds, c=c, noise_mode="random", batch_size=batch_size, dtype=model.dtype
     )
     return map(to_uint8, batches)
+
+
+def _labels(model: Model, data: ImageDataset | str | Path | None, samples: int, seed: int) -> Tensor | None:
+    """Labels [samples, c_dim] for metrics that need no dataset; None for an unconditional model."""
+    c_dim = model.generator.c_dim
+    if c_dim == 0:
+        return None
+    label_seed = np.random.SeedSequence(seed).spawn(2)[1]
+    if data is not None:
+        return _drawn_labels(model, _open(data, model, use_labels=True), samples, label_seed)
+    classes = np.random.default_rng(label_seed).integers(c_dim, size=samples)
+    return torch.nn.functional.one_hot(torch.from_numpy(classes), c_dim).to(torch.float32)
 
 
 def _drawn_labels(model: Model, dataset: ImageDataset, samples: int, seed: np.random.SeedSequence) -> Tensor:
@@ -210,7 +324,7 @@ def _add_reals(
     device: torch.device,
     batch_size: int,
     x_flip: bool,
-    report: _Counter,
+    report: Counter,
 ) -> None:
     for start in range(0, len(dataset), batch_size):
         rows = range(start, min(start + batch_size, len(dataset)))
@@ -219,15 +333,3 @@ def _add_reals(
         if x_flip:
             distance.update(network(images.flip(3)), real=True)
         report.add(len(images))
-
-
-class _Counter:
-    """Counts up to `total` and passes it on."""
-
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self.progress, self.total, self.done = progress, total, 0
-
-    def add(self, count: int) -> None:
-        self.done += count
-        if self.progress is not None:
-            self.progress(self.done, self.total)
