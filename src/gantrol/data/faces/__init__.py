@@ -18,7 +18,7 @@ What stands before the camera
 How it is seen
     camera.py                   focal length, aligned framing
     raster.py                   which surface each sample sees
-    light.py, visibility.py     key light, sky and ground; what stands in their way (baked by scripts/build_visibility.py)
+    light.py, visibility.py     key light, sky and ground; what stands in their way (scripts/build_visibility.py)
     palette.py                  a person's colours
     skin.py, wrinkles.py        skin; eyes.py: eyes, lashes, teeth, tongue
     shot.py, render.py          one picture: from label row to pixels

@@ -45,10 +45,15 @@ def _brow_tint(shot: Shot) -> FloatArray:
 
 def _brow_shape(row: Row) -> tuple[float, float, float]:
     """Height of the brows' middle line, half their thickness and their arch, dm."""
-    rng = identity_rng(row["identity"], 2)
-    height = 0.214 + rng.normal(0, 0.012) - 0.012 * row["gender"]
-    thickness = (0.030 + 0.015 * row["gender"]) * np.exp(rng.normal(0, 0.16))
-    arch = 0.040 - 0.020 * row["gender"] + rng.normal(0, 0.008)
+    return _brow_shape_of(row["identity"], row["gender"])
+
+
+@functools.lru_cache(maxsize=64)
+def _brow_shape_of(identity: int, gender: float) -> tuple[float, float, float]:
+    rng = identity_rng(identity, 2)
+    height = 0.214 + rng.normal(0, 0.012) - 0.012 * gender
+    thickness = (0.030 + 0.015 * gender) * np.exp(rng.normal(0, 0.16))
+    arch = 0.040 - 0.020 * gender + rng.normal(0, 0.008)
     return float(height), float(thickness), float(arch)
 
 

@@ -16,9 +16,9 @@ from gantrol.data.faces.head import FloatArray
 from gantrol.data.faces.light import decode
 from gantrol.data.faces.pose import head_share
 from gantrol.data.faces.raster import Surface
-from gantrol.data.faces.scene import PARTS, Piece, unit
+from gantrol.data.faces.scene import PARTS, Piece
 from gantrol.data.faces.shot import Frame, Shot, mix, smooth_step, strand_noise
-from gantrol.data.faces.strands import Strands, draw, glow, strand_colors
+from gantrol.data.faces.strands import Strands, draw, glow, strand_colors, unit
 
 WHITE = np.array([0.44, 0.43, 0.41], dtype=np.float32)  # 0.69 on the display: white hair is not paper
 
@@ -30,7 +30,13 @@ def hairline(points: FloatArray) -> FloatArray:
 
 def pigment(row: Row) -> FloatArray:
     """Linear reflectance [3] of the hairs that are not white."""
-    color: FloatArray = (decode(np.array(row["hair_color"])) * 0.9 + 0.006).astype(np.float32)
+    return _pigment(*row["hair_color"])
+
+
+@functools.lru_cache(maxsize=64)
+def _pigment(*shown: float) -> FloatArray:
+    color: FloatArray = (decode(np.array(shown)) * 0.9 + 0.006).astype(np.float32)
+    color.flags.writeable = False
     return color
 
 
@@ -70,17 +76,22 @@ def paint_scalp(color: FloatArray, points: FloatArray, masks: dict[str, FloatArr
     if name == "bald":
         return color
     cut = CUTS[name]
-    near = np.flatnonzero((points[:, 1] > -0.8) & (points[:, 2] < 0.4) & (above_hairline(points) > -0.3))
-    at = points[near]
-    above = above_hairline(at, cut.bald).astype(np.float32)
+    fringe = bool(cut.ends) and not cut.gate
+    _, y, z = points.T
+    near = np.flatnonzero(((y > 0.17) | (z < -0.1)) & (y > -0.8) & (z < 0.4))  # the others lie well below the hairline
+    above = above_hairline(points.take(near, axis=0))
+    close = np.flatnonzero(above > (-0.3 if fringe else -0.16))
+    near = near.take(close)
+    at = points.take(near, axis=0)
+    above = np.asarray(above_hairline(at, cut.bald) if cut.bald else above.take(close), dtype=np.float32)
     turn = np.arctan2(at[:, 0], at[:, 2] - np.float32(SKULL_CENTER[2]))
     grain = strand_noise(turn * 26, above, shot.spacing * 26)  # as irregular as tufts of roots
     cover = smooth_step(above + np.float32(0.035) * grain, -0.05, 0.22 if cut.bald else 0.08) * (
         1 - masks["ears"][near]
     )
     roots = hair_color(shot.row) * 0.7 + shot.look.skin * 0.06
-    painted = mix(color[near], roots, cover * np.float32(0.70 if cut.bristles else 0.92))
-    if cut.ends and not cut.gate:  # the hair's own shade on the forehead
+    painted = mix(color.take(near, axis=0), roots, cover * np.float32(0.70 if cut.bristles else 0.92))
+    if fringe:  # the hair's own shade on the forehead
         below = at[:, 1] - np.interp(azimuths(at), *np.transpose(cut.ends)).astype(np.float32)
         painted *= (
             1 - np.float32(0.35) * (smooth_step(below, -0.14, 0.02) * (at[:, 2] > -0.4) * (at[:, 1] > -0.2))[:, None]
@@ -102,27 +113,31 @@ def shade(shot: Shot, seen: Surface, normals: FloatArray, part: str) -> FloatArr
     name = shot.row["hair_style"]
     made, cut = sheet(name), CUTS[name]
     assert made is not None
-    strands = shot.vertices[shot.slice("hair")]
-    tangents = unit(seen.interpolate(strands[made.after] - strands[made.before], first=shot.first["hair"]))
-    strand, along, _, x, y, z = shot.values(seen, "hair").T
+    vertices, piece = shot.vertices[shot.slice("hair")], shot.pieces["hair"]
+    ways = vertices.take(made.after, axis=0) - vertices.take(made.before, axis=0)
+    mixed = seen.interpolate(np.concatenate([ways, piece.values], axis=1), first=shot.first["hair"])
+    at = np.ascontiguousarray(mixed.T)
+    tangents, (strand, along, _, x, y, z) = unit(at[:3]), at[3:]
     away = normals[:, 2] < 0  # the inner side of the sheet
-    facing = np.where(away[:, None], -normals, normals)
+    facing = np.ascontiguousarray(normals.T)
+    facing = np.where(away, -facing, facing)
     bright = 0.80 + 0.36 * strand_noise(strand * 260, along, shot.spacing * 52)
-    color = hair_color(shot.row) * np.maximum(bright, 0.25)[:, None]
+    color = hair_color(shot.row)[:, None] * np.maximum(bright, 0.25)
     if cut.curl[0]:  # tufts
         tufts = (
             np.sin(x * 23 + 2 * np.sin(y * 17))
             * np.sin(y * 21 + 2 * np.sin(z * 19))
             * np.sin(z * 25 + 2 * np.sin(x * 15))
         )
-        color *= (1 + np.float32(0.32) * tufts)[:, None]
+        color *= 1 + np.float32(0.32) * tufts
     if cut.parted:  # the scalp shows through, along an uneven line
         uneven = np.float32(0.010) * np.sin(strand * 260) * np.sin(strand * 97 + 1)
-        color = mix(shot.look.skin * np.float32(0.42), color, smooth_step(along + uneven, 0.0, 0.026))
-    exposed = shot.exposed(seen)
+        scalp = shot.look.skin[:, None] * np.float32(0.42)
+        color = scalp + (color - scalp) * smooth_step(along + uneven, 0.0, 0.026)
+    exposed = np.ascontiguousarray(shot.exposed(seen).T)
     shaded = glow(color, tangents, facing, exposed, shot.light, 0.6)
-    shaded *= np.where(away, np.float32(_inside(name)), np.float32(1.0))[:, None]
-    return shaded
+    shaded *= np.where(away, np.float32(_inside(name)), np.float32(1.0))
+    return shaded.T
 
 
 @functools.lru_cache(maxsize=32)

@@ -70,9 +70,10 @@ def rasterize(
 ) -> Surface:
     """Finds what each sample of a side × side grid sees (z-buffer).
 
-    `xy` [V, 2] and `depth` [V] come from `camera.Camera.project`; `two_sided` [T] marks triangles drawn from behind
-    too; where the interpolated `cut` [V] is negative the surface is transparent. Attributes are interpolated linearly on
-    the screen: at a portrait's distance and with triangles of millimetres, perspective changes them by less than 1 %.
+    `xy` [V, 2] and `depth` [V], which must be positive, come from `camera.Camera.project`; `two_sided` [T] marks
+    triangles drawn from behind too; where the interpolated `cut` [V] is negative the surface is transparent. Attributes
+    are interpolated linearly on the screen: at a portrait's distance and with triangles of millimetres, perspective
+    changes them by less than 1 %.
     """
     x, y = np.ascontiguousarray(xy[:, 0]), np.ascontiguousarray(xy[:, 1])
     corner = [np.ascontiguousarray(column) for column in triangles.T]
@@ -122,14 +123,7 @@ def rasterize(
         field = c0.take(tri) + c_x.take(tri) * across + c_y.take(tri) * down.take(span.take(partly))
         z[partly[field <= 0]] = np.inf
 
-    # depth (positive, so its bits order as it does) and fragment number in one word: the least is the nearest
-    word = (z.astype(np.float32).view(np.uint32).astype(np.uint64) << np.uint64(32)) | np.arange(
-        len(z), dtype=np.uint64
-    )
-    nearest = np.full(side * side, _NOTHING, dtype=np.uint64)
-    np.minimum.at(nearest, pixel, word)
-    seen_pixel = np.flatnonzero(nearest < _NOTHING)
-    seen = (nearest.take(seen_pixel) & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    seen_pixel, seen = nearest(pixel, z.astype(np.float32), side * side)
     span = span.take(seen)
     owner, down = owner.take(span), down.take(span)
     across = (column.take(seen) + np.float32(0.5)).astype(np.float32) - x0.take(owner)
@@ -153,8 +147,8 @@ def _spans(
 ) -> tuple[IntArray, IntArray, IntArray, IntArray]:
     """Cuts triangles into spans: for each its triangle, its sample row, its first column and its number of columns.
 
-    `b_x`, `b_y` [T] are the slopes of the second and third corner's weights, `origin` [T] the place of the first corner,
-    `rows` [T] the first and last sample row that the triangle can meet.
+    `b_x`, `b_y` [T] are the slopes of the second and third corner's weights, `origin` [T] the place of the first
+    corner, `rows` [T] the first and last sample row that the triangle can meet.
 
     A weight is zero along one edge. On a sample row, two of the edges bound the triangle from one side and one from the
     other; a horizontal edge bounds nothing, the rows do. A bound is X − x0 = slope · (Y − y0) + offset.
@@ -195,6 +189,22 @@ def _bounds(
         for array in bound:
             array[empty] = value
     return slopes, offsets
+
+
+def nearest(pixel: IntArray, depth: FloatArray, count: int) -> tuple[IntArray, IntArray]:
+    """Which of F fragments each of `count` samples shows: the samples [P] that show any, in order, and theirs [P].
+
+    `pixel` [F] is the sample that each lies at, `depth` [F] its distance, float32: positive, or infinite where there is
+    nothing. The bits of positive numbers are ordered as they are: depth and fragment number are packed into one word,
+    and of the words at a sample the least is kept.
+    """
+    word = depth.view(np.uint32).astype(np.uint64)
+    word <<= np.uint64(32)
+    word |= np.arange(len(word), dtype=np.uint64)
+    least = np.full(count, _NOTHING, dtype=np.uint64)
+    np.minimum.at(least, pixel, word)
+    sample = np.flatnonzero(least < _NOTHING)
+    return sample, (least.take(sample) & np.uint64(0xFFFFFFFF)).astype(np.int64)
 
 
 def shrink(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:

@@ -2,14 +2,17 @@
 
 S strands of K control points each (R = S · K rows), P points drawn. What a strand is, is worked out once (`Strands`):
 each control point is a fixed mix of the piece's vertices, lifted along the surface's normal and moved sideways. Per
-picture that is one sparse product; control points are lit and projected, and the lines between them are drawn one
-sample wide against the depth of what is already there. A strand covers its samples by a share (`cover`): tips are
-wispy, and fewer, wider strands on a coarse grid cover what many fine ones do on a fine grid.
+picture that is one sparse product, of the strands that may show; control points are lit and projected, and the lines
+between them are drawn one sample wide against the depth of what is already there. A strand covers its samples by a
+share (`cover`): tips are wispy, and fewer, wider strands on a coarse grid cover what many fine ones do on a fine grid.
+
+Points, directions and colours are kept one channel after the other ([3, P]): numpy is several times as fast on them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse
@@ -18,8 +21,13 @@ from numpy.typing import NDArray
 from gantrol.data.faces.camera import Camera
 from gantrol.data.faces.head import FloatArray, IntArray
 from gantrol.data.faces.light import Lighting
-from gantrol.data.faces.scene import PARTS, unit
+from gantrol.data.faces.raster import nearest
+from gantrol.data.faces.scene import PARTS
 from gantrol.data.faces.shot import Frame, Shot
+
+_STANDS_OFF_DM = 0.15  # how far strands reach beyond the vertices that they are bound to
+_BEHIND_DM = 0.25  # how deep behind what is seen a vertex may lie and its strands still show, past the horizon
+_ONE, _NONE = np.ones(1, dtype=np.float32), np.zeros(1, dtype=np.float32)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,7 +37,7 @@ class Strands:
     vertices: IntArray
     """[m] which of the n they are bound to."""
     bind: scipy.sparse.csr_matrix
-    """[R, m] the mix of these that each control point is; rows sum to one."""
+    """[R, m] the mix of these that each control point is: equally many each, whose weights sum to one."""
     lift: FloatArray
     """[R] dm along the surface's normal."""
     side: FloatArray
@@ -48,6 +56,28 @@ class Strands:
         """K."""
         return len(self.lift) // len(self.tone)
 
+    @functools.cached_property
+    def homes(self) -> IntArray:
+        """[K, S] of the m vertices one near each control point."""
+        near = self.bind.indices.reshape(len(self.tone), self.points, -1)[:, :, 0]
+        return np.ascontiguousarray(near.T, dtype=np.int64)
+
+    @functools.cached_property
+    def straight(self) -> bool:
+        """Whether no point is moved sideways."""
+        return not self.side.any()
+
+    def mixed(self, chosen: IntArray, values: FloatArray) -> FloatArray:
+        """The mixes of `values` [m, C] that the control points of the chosen strands [s] are: [C, s, K]."""
+        count = len(chosen) * self.points
+        weights, columns = (
+            entries.reshape(len(self.tone), -1).take(chosen, axis=0).ravel()
+            for entries in (self.bind.data, self.bind.indices)
+        )
+        start = np.arange(0, len(weights) + 1, max(len(weights) // max(count, 1), 1), dtype=columns.dtype)
+        bind = scipy.sparse.csr_matrix((weights, columns, start), shape=(count, len(self.vertices)))
+        return np.ascontiguousarray((bind @ values).T).reshape(-1, len(chosen), self.points)
+
 
 def per_grid(side: int, count: int) -> int:
     """How many strands to draw on a side × side grid where `count` are drawn on 512 × 512."""
@@ -63,58 +93,80 @@ def bound(corners: IntArray, weights: NDArray[np.floating]) -> tuple[IntArray, s
 
 
 def strand_colors(tint: FloatArray, white: FloatArray, grey: float, strands: Strands, side: int) -> FloatArray:
-    """The reflectance [S, 3] of strands: shades of `tint` [3], and a share `grey` of them `white` [3].
+    """The reflectance [3, S] of strands: shades of `tint` [3], and a share `grey` of them `white` [3].
 
     On a coarse grid each stands for several and differs less from the mean.
     """
     spread = np.float32(min(np.sqrt(side / 512), 1.0))
-    warm = np.array([0.26, 0.30, 0.34], dtype=np.float32)
-    colors = tint * np.exp(spread * strands.tone[:, None] * warm)
-    turned = (strands.rank < grey).astype(np.float32) * spread * np.float32(0.6)
+    warm = np.array([[0.26], [0.30], [0.34]], dtype=np.float32)
+    colors = tint[:, None] * np.exp(spread * strands.tone * warm)
+    turned = (strands.rank < grey) * (spread * np.float32(0.6))
     turned += np.float32(grey) * (1 - spread * np.float32(0.6))
-    mixed: FloatArray = colors + (white - colors) * turned[:, None]
+    mixed: FloatArray = colors + (white[:, None] - colors) * turned
     return mixed
 
 
 def glow(
     color: FloatArray, tangents: FloatArray, normals: FloatArray, exposed: FloatArray, light: Lighting, shine: float
 ) -> FloatArray:
-    """Light [P, 3] from hairs of `color` along `tangents` on a surface with `normals` (Kajiya–Kay 1989).
+    """Light [3, P] from hairs of `color` along `tangents` on a surface with `normals` [3, P] (Kajiya–Kay 1989).
 
     A fibre scatters by the sine between it and the light and mirrors along a cone; half of the scattered light is
-    taken as from a matte surface, which keeps the head's roundness.
+    taken as from a matte surface, which keeps the head's roundness. `exposed` [3, P]: the share of key light, sky and
+    ground that reaches them; `shine`: strength of the highlight.
     """
-    scattered, mirrored = light.strands(tangents, normals)
-    light_in = np.float32(0.55) * (scattered * exposed[:, 0])[:, None] * light.key_color
-    light_in += np.float32(0.5) * light.diffuse(normals, exposed, np.float32(0.25))
-    light_in += light.ambient(normals, exposed)
-    gloss = mirrored * exposed[:, 0] * np.float32(shine)
-    lit: FloatArray = color * light_in
-    lit += gloss[:, None] * light.key_color * (np.float32(0.21) * np.sqrt(color) + np.float32(0.02))
+    scattered, mirrored = light.strands(tangents.T, normals.T)
+    key, sky, ground = _matte(normals, exposed, light)
+    key = np.float32(0.55) * scattered * exposed[0] + np.float32(0.5) * key
+    lit: FloatArray = light.key_color[:, None] * key
+    lit += light.sky_color[:, None] * sky
+    lit += light.ground_color[:, None] * ground
+    lit *= color
+    gloss = mirrored * exposed[0] * np.float32(shine)
+    lit += light.key_color[:, None] * gloss * (np.float32(0.21) * np.sqrt(color) + np.float32(0.02))
     return lit
 
 
+def _matte(normals: FloatArray, exposed: FloatArray, light: Lighting) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """How much of key light, sky and ground a matte surface with `normals` [3, P] takes: each [P]."""
+    facing, reached = normals.T, exposed.T
+    plain = replace(light, key_color=_ONE, sky_color=_ONE, ground_color=_NONE)
+    below = replace(light, sky_color=_NONE, ground_color=_ONE)
+    key = plain.diffuse(facing, reached, np.float32(0.25))
+    return key[:, 0], plain.ambient(facing, reached)[:, 0], below.ambient(facing, reached)[:, 0]
+
+
+def unit(vectors: FloatArray) -> FloatArray:
+    """Scales vectors [3, ...] to length one."""
+    x, y, z = vectors
+    scaled: FloatArray = vectors / np.maximum(np.sqrt(x * x + y * y + z * z), np.float32(1e-9))
+    return scaled
+
+
 def _cross(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Row-wise cross product of [P, 3]."""
-    product: FloatArray = np.stack(
-        [
-            a[:, 1] * b[:, 2] - a[:, 2] * b[:, 1],
-            a[:, 2] * b[:, 0] - a[:, 0] * b[:, 2],
-            a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0],
-        ],
-        axis=1,
-    )
-    return product
+    """Cross products of vectors [3, ...]."""
+    (ax, ay, az), (bx, by, bz) = a, b
+    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
 
 
-def _tangents(points: FloatArray, count: int) -> FloatArray:
-    """Unit tangents [R, 3] of curves with `count` control points each, by central differences."""
-    curves = points.reshape(-1, count, 3)
-    steps = np.empty_like(curves)
-    steps[:, 1:-1] = curves[:, 2:] - curves[:, :-2]
-    steps[:, 0] = curves[:, 1] - curves[:, 0]
-    steps[:, -1] = curves[:, -1] - curves[:, -2]
-    return unit(steps.reshape(-1, 3))
+def _ways(points: FloatArray) -> FloatArray:
+    """Which way curves [3, S, K] run at their control points, by central differences."""
+    ways = np.empty_like(points)
+    np.subtract(points[:, :, 2:], points[:, :, :-2], out=ways[:, :, 1:-1])
+    np.subtract(points[:, :, 1], points[:, :, 0], out=ways[:, :, 0])
+    np.subtract(points[:, :, -1], points[:, :, -2], out=ways[:, :, -1])
+    return ways
+
+
+def _in_view(shot: Shot, camera: Camera, frame: Frame, vertices: IntArray) -> NDArray[np.bool_]:
+    """Which vertices [m] are inside the picture and not far behind what is seen there."""
+    xy, depth = camera.project(shot.vertices.take(vertices, axis=0), frame.side)
+    x, y = xy.T
+    reach, last = _STANDS_OFF_DM / shot.spacing, frame.side - 1
+    inside = (np.minimum(x, y) > -reach) & (np.maximum(x, y) < last + reach)
+    column, row = np.minimum(np.maximum(xy.T, 0), last).astype(np.int64)
+    seen: NDArray[np.bool_] = depth < frame.depth.take(row * frame.side + column) + np.float32(_BEHIND_DM)
+    return seen & inside
 
 
 def draw(
@@ -131,34 +183,30 @@ def draw(
 ) -> None:
     """Lights the strands and draws those that nothing hides.
 
-    `piece`: what they are bound to; `part`: their name in PARTS; `colors` [S, 3]: their reflectance; `shine`: strength
+    `piece`: what they are bound to; `part`: their name in PARTS; `colors` [3, S]: their reflectance; `shine`: strength
     of the highlight; `inside`: how bright they are where the surface turns away and shows the inner side.
     """
     used, count = strands.vertices + shot.first[piece], strands.points
-    surface = np.concatenate(
-        [of_vertex.take(used, axis=0) for of_vertex in (shot.vertices, shot.normals, shot.light.exposure)], axis=1
-    )
-    at = strands.bind @ surface
-    normals = unit(at[:, 3:6])
-    lateral = unit(_cross(normals, _tangents(at[:, :3], count)))
-    points = at[:, :3] + normals * strands.lift[:, None] + lateral * strands.side[:, None]
-    xy, depth = camera.project(points, frame.side)
-    column, row = np.clip(xy, 0, frame.side - 1).astype(np.int32).T
-    hidden = depth > frame.depth.take(row * frame.side + column) + np.float32(0.03)
-    outside = (xy < -8).any(axis=1) | (xy > frame.side + 8).any(axis=1)
-    kept = np.flatnonzero(~(hidden | outside).reshape(-1, count).all(axis=1))
+    kept = np.flatnonzero(_in_view(shot, camera, frame, used).take(strands.homes).any(axis=0))
     if not len(kept):
         return
-    rows = (kept[:, None] * count + np.arange(count)).ravel()
-    points = points.take(rows, axis=0)
-    tangents = _tangents(points, count)
-    normals = normals.take(rows, axis=0)
-    exposed = at.take(rows, axis=0)[:, 6:] * strands.shade.take(rows)[:, None]
-    inner = np.clip(np.float32(0.65) + normals[:, 2] * np.float32(1.6), inside, 1)  # turned away: seen from inside
-    radiance = glow(np.repeat(colors.take(kept, axis=0), count, axis=0), tangents, normals, exposed, shot.light, shine)
-    radiance *= inner[:, None]
-    covers = strands.cover.take(rows)
-    splat(frame, xy.take(rows, axis=0), depth.take(rows), radiance, covers, count, PARTS.index(part) + 1)
+
+    def of_kept(values: FloatArray) -> FloatArray:
+        return values.reshape(-1, count).take(kept, axis=0)
+
+    of_vertex = [values.take(used, axis=0) for values in (shot.vertices, shot.normals, shot.light.exposure)]
+    at = strands.mixed(kept, np.concatenate(of_vertex, axis=1))  # [9, s, K]
+    normals, exposed = unit(at[3:6]), at[6:] * of_kept(strands.shade)
+    points = at[:3] + normals * of_kept(strands.lift)
+    if not strands.straight:
+        points += unit(_cross(normals, _ways(at[:3]))) * of_kept(strands.side)
+    xy, depth = camera.project(points.reshape(3, -1).T, frame.side)
+    color, tangents = np.repeat(colors.take(kept, axis=1), count, axis=1), unit(_ways(points))
+    flat_tangents, flat_normals, flat_exposed = (vectors.reshape(3, -1) for vectors in (tangents, normals, exposed))
+    radiance = glow(color, flat_tangents, flat_normals, flat_exposed, shot.light, shine)
+    if inside < 1:  # turned away: seen from inside
+        radiance *= np.minimum(np.maximum(np.float32(0.65) + flat_normals[2] * np.float32(1.6), inside), 1)
+    splat(frame, xy, depth, radiance.T, of_kept(strands.cover).ravel(), count, PARTS.index(part) + 1)
 
 
 def splat(
@@ -168,41 +216,33 @@ def splat(
 
     `xy` [R, 2] samples, `depth` [R] dm, `radiance` [R, 3], `cover` [R].
     """
-    first = np.arange(len(depth)).reshape(-1, count)[:, :-1].ravel()
-    x, y = xy[:, 0], xy[:, 1]
-    x0, y0 = x.take(first), y.take(first)
-    dx, dy = x.take(first + 1) - x0, y.take(first + 1) - y0
-    pieces = np.minimum(np.ceil(np.maximum(abs(dx), abs(dy))), 4 * frame.side).astype(np.int32)
-    pieces *= (cover.take(first) > 0) | (cover.take(first + 1) > 0)
-    begins = np.cumsum(pieces) - pieces
-    owner = np.repeat(np.arange(len(first), dtype=np.int32), pieces)
-    t = (np.arange(len(owner), dtype=np.int32) - begins.take(owner) + np.float32(0.5)) / pieces.take(owner)
-    t = t.astype(np.float32)
-    column = (x0.take(owner) + dx.take(owner) * t).astype(np.int32)
-    row = (y0.take(owner) + dy.take(owner) * t).astype(np.int32)
-    z0 = depth.take(first)
-    z = z0.take(owner) + (depth.take(first + 1) - z0).take(owner) * t
-    pixel = row * frame.side + column
-    pixel[(column < 0) | (column >= frame.side) | (row < 0) | (row >= frame.side)] = 0
-    shown = np.flatnonzero((z < frame.depth.take(pixel) + np.float32(0.004)) & (pixel > 0))
-    pixel, z = pixel.take(shown), z.take(shown)
-    nearest = np.full(frame.side**2, np.inf, dtype=np.float32)
-    np.minimum.at(nearest, pixel, z)
-    best = np.flatnonzero(z == nearest.take(pixel))
-    winner = np.full(frame.side**2, -1, dtype=np.int32)
-    winner[pixel.take(best)] = best  # of equals, the last
-    samples = np.flatnonzero(winner >= 0)
-    front = winner.take(samples)
-    chosen = shown.take(front)
-    t, a = t.take(chosen), first.take(owner.take(chosen))
-    share = cover.take(a) * (1 - t) + cover.take(a + 1) * t
-    light = radiance.take(a, axis=0)
-    light += (radiance.take(a + 1, axis=0) - light) * t[:, None]
-    below = frame.cover.take(samples)
+    side = frame.side
+    place = np.stack([xy[:, 0], xy[:, 1], depth]).reshape(3, -1, count)
+    begin, way = place[:, :, :-1], place[:, :, 1:] - place[:, :, :-1]
+    shown = cover.reshape(-1, count) > 0
+    pieces = np.minimum(np.ceil(np.maximum(abs(way[0]), abs(way[1]))), 4 * side) * (shown[:, :-1] | shown[:, 1:])
+    steps = pieces.ravel().astype(np.int64)
+    owner = np.repeat(np.arange(len(steps)), steps)
+    t = (np.arange(len(owner)) - (np.cumsum(steps) - steps).take(owner)).astype(np.float32) + np.float32(0.5)
+    t /= pieces.ravel().take(owner)
+    x, y, z = begin.reshape(3, -1).take(owner, axis=1) + way.reshape(3, -1).take(owner, axis=1) * t
+    column, row = x.astype(np.int32), y.astype(np.int32)
+    inside = (np.minimum(column, row) >= 0) & (np.maximum(column, row) < side)
+    pixel = np.where(inside, row * side + column, 0).astype(np.int64)
+    free = np.flatnonzero((z < frame.depth.take(pixel) + np.float32(0.004)) & inside)
+    pixels, front = nearest(pixel.take(free), z.take(free), side * side)
+    front = free.take(front)
+    t, z, owner = t.take(front), z.take(front), owner.take(front)
+    owner += owner // (count - 1)  # from segments to the points where they begin
+    ends = np.concatenate([radiance.T, cover[None]])
+    lit = ends.take(owner, axis=1)
+    lit += (ends.take(owner + 1, axis=1) - lit) * t
+    light, share = lit[:3], lit[3]
+    below, behind = frame.cover.take(pixels), frame.radiance.take(pixels, axis=0).T
     cover_after = share + below * (1 - share)  # the "over" operator (Porter and Duff 1984): the backdrop comes later
-    behind = frame.radiance.take(samples, axis=0)
-    frame.radiance[samples] = behind + (light - behind) * (share / np.maximum(cover_after, np.float32(1e-6)))[:, None]
-    frame.cover[samples] = cover_after
+    frame.radiance[pixels] = (behind + (light - behind) * (share / np.maximum(cover_after, np.float32(1e-6)))).T
+    frame.cover[pixels] = cover_after
     mostly = np.flatnonzero(share > 0.3)
-    frame.depth[samples[mostly]] = z.take(front[mostly])
-    frame.part[samples[mostly]] = part
+    solid = pixels.take(mostly)
+    frame.depth[solid] = z.take(mostly)
+    frame.part[solid] = part
