@@ -140,9 +140,7 @@ class ImageDataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
         """
         name, is_flipped = self._locate(index)
         if is_flipped:
-            raise DataError(
-                f"{self.path}: image {index} is a flipped copy; attachments are stored for originals only"
-            )
+            raise DataError(f"{self.path}: image {index} is a flipped copy; attachments are stored for originals only")
         beside = f"{name.rpartition('.')[0]}.npz"
         if beside not in self._store.names:
             return {}

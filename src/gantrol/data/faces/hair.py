@@ -79,11 +79,11 @@ def paint_scalp(color: FloatArray, points: FloatArray, masks: dict[str, FloatArr
     fringe = bool(cut.ends) and not cut.gate
     _, y, z = points.T
     near = np.flatnonzero(((y > 0.17) | (z < -0.1)) & (y > -0.8) & (z < 0.4))  # the others lie well below the hairline
-    above = above_hairline(points.take(near, axis=0))
-    close = np.flatnonzero(above > (-0.3 if fringe else -0.16))
+    usual = above_hairline(points.take(near, axis=0))
+    close = np.flatnonzero(usual > (-0.3 if fringe else -0.16))
     near = near.take(close)
     at = points.take(near, axis=0)
-    above = np.asarray(above_hairline(at, cut.bald) if cut.bald else above.take(close), dtype=np.float32)
+    above: FloatArray = (above_hairline(at, cut.bald) if cut.bald else usual.take(close)).astype(np.float32)
     turn = np.arctan2(at[:, 0], at[:, 2] - np.float32(SKULL_CENTER[2]))
     grain = strand_noise(turn * 26, above, shot.spacing * 26)  # as irregular as tufts of roots
     cover = smooth_step(above + np.float32(0.035) * grain, -0.05, 0.22 if cut.bald else 0.08) * (
