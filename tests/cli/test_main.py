@@ -102,7 +102,7 @@ TRAIN = "train --preset stylegan3-t --data {data} --out r "
         (TRAIN + "--scale tinny", "there is no scale 'tinny'; did you mean tiny?"),
         (TRAIN + "--loss relativistc", "did you mean relativistic?"),
         (TRAIN + "generator.chanel_max=8", "'generator.chanel_max'; did you mean channel_max"),
-        (TRAIN + "generater.channel_max=8", "did you mean generator?"),
+        (TRAIN + "generater.channel_max=8", "did you mean generator"),
         (TRAIN + "loss.r1_gamma=big", "loss.r1_gamma='big': expected float"),
         (TRAIN + "loss.r1_gamma=Infinity", "expected a finite number"),
         (TRAIN + "--batch 0", "batch=0: expected 1 or more"),

@@ -12,8 +12,7 @@ import tyro
 class Evaluate:
     """Score a model against a dataset, or for how its details move.
 
-    Examples: gantrol evaluate run --data faces.zip --metrics fid --samples 5000 --json scores.json;
-    gantrol evaluate run --metrics eqt,eqt_frac,eqr; gantrol evaluate run --metrics sticking --pictures figure1
+    Example: gantrol evaluate run --data faces.zip --metrics fid,eqt,sticking --samples 5000 --json scores.json
     """
 
     model: tyro.conf.Positional[str]
