@@ -142,6 +142,12 @@ def test_commands_are_real(words: list[str]) -> None:
         assert set(words[1:]) <= set(targets)
     elif words[0] == "gantrol" and words[1:] != ["--version"]:
         _check_values(*_options(words[1:]))
+    elif words[:3] == ["python", "-m", "benchmarks.portraits"]:
+        from benchmarks.portraits import main
+
+        with pytest.raises(SystemExit) as end:
+            main([words[3], "--help"])
+        assert end.value.code == 0
     else:
         assert words[0] in ("gantrol", "pip", "python3", "."), f"what is {words[0]}?"
 

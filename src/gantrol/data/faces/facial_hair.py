@@ -15,14 +15,16 @@ from gantrol.data.faces import hair
 from gantrol.data.faces.attributes import Row
 from gantrol.data.faces.camera import Camera
 from gantrol.data.faces.head import FloatArray, IntArray
-from gantrol.data.faces.scene import HEAD_VALUES, canonical, head_piece
+from gantrol.data.faces.scene import HEAD_VALUES, PARTS, canonical, head_piece
 from gantrol.data.faces.shape import identity_rng
 from gantrol.data.faces.shot import Frame, Shot, mix, smooth_step, strand_noise
 from gantrol.data.faces.strands import Strands, bound, draw, per_grid, strand_colors
 
 Array = NDArray[np.float64]
+_NAMED = 0.3  # painted brows that cover this much are brows, not skin
 _BROW_STRANDS = 760  # both, on a 512 × 512 grid
 _BROW_BEGIN, _BROW_SPAN = 0.105, 0.415  # dm from the middle of the face, and along it
+_FINE_DM = 0.016  # between samples: on coarser grids brows are painted without single hairs
 _CELL = 0.02  # dm: of the table that finds the triangle at a point of the brows
 
 # z -> height below which a beard grows on the cheeks: from the ear's front, along the cheek, to the corner of the mouth
@@ -60,18 +62,23 @@ def _brow_shape_of(identity: int, gender: float) -> tuple[float, float, float]:
 def _brow_line(t: NDArray[np.floating], row: Row) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Height of the middle line and half the thickness at place t (0 inner end, 1 tail)."""
     height, thickness, arch = _brow_shape(row)
-    line = height + arch * (1 - ((t - 0.60) / 0.55) ** 2) - 0.02 * np.clip(t - 0.75, 0, 1)
-    width = thickness * np.clip(0.85 + 0.5 * t * (0.6 - t) - 0.75 * np.clip((t - 0.45) / 0.55, 0, 1) ** 1.5, 0.30, 1.2)
-    return line, width
+    bend, late = (t - 0.60) / 0.55, np.minimum(np.maximum((t - 0.45) / 0.55, 0), 1)
+    line = (height + arch) - arch * bend * bend - 0.02 * np.minimum(np.maximum(t - 0.75, 0), 1)
+    wide = 0.85 + 0.5 * t * (0.6 - t) - 0.75 * late * np.sqrt(late)
+    return line, thickness * np.minimum(np.maximum(wide, 0.30), 1.2)
 
 
-def brow_mask(points: FloatArray, row: Row) -> FloatArray:
-    """Coverage 0–1 of the painted base of the brows at canonical points [P, 3]."""
+def brow_mask(points: FloatArray, row: Row, *, alone: bool = False) -> FloatArray:
+    """Coverage 0–1 of the painted brows at canonical points [P, 3].
+
+    They are the base of single hairs or, `alone`, stand for the hairs too, which reach farther than it.
+    """
+    edge, begin, full, end = (1.70, -0.12, 0.12, 1.15) if alone else (1.30, -0.06, 0.22, 1.05)
     t = (abs(points[:, 0]) - _BROW_BEGIN) / _BROW_SPAN
     line, width = _brow_line(t, row)
     off = abs(points[:, 1] - line) / width
-    ends = smooth_step(t, -0.06, 0.22) * smooth_step(t, 1.05, 0.80)
-    mask: FloatArray = smooth_step(off, 1.30, 0.25) * ends * (points[:, 2] > -0.5)
+    ends = smooth_step(t, begin, full) * smooth_step(t, end, 0.80)
+    mask: FloatArray = smooth_step(off, edge, 0.25) * ends * (points[:, 2] > -0.5)
     return mask
 
 
@@ -121,11 +128,26 @@ def paint(color: FloatArray, points: FloatArray, masks: dict[str, FloatArray], s
         base = _beard_tint(shot) * np.float32(0.85)
         base += (white - base) * np.float32(_beard_grey(shot.row))
         color[near] = mix(color[near], base, (_BASE[beard] * np.clip(cover, 0, 1)).astype(np.float32))
-    near = np.flatnonzero((abs(points[:, 1] - 0.22) < 0.16) & (abs(points[:, 0]) < 0.66) & (points[:, 2] > -0.5))
+    near = _near_brows(points)
+    at = points.take(near, axis=0)
     tint = _brow_tint(shot)
     tint += (hair.WHITE - tint) * np.float32(0.25 * shot.row["grey"])
-    color[near] = mix(color[near], tint, brow_mask(points[near], shot.row) * np.float32(0.78))
+    alone = _alone(shot)
+    dense, dark = (0.90, 0.85) if alone else (0.78, 1.0)
+    cover = brow_mask(at, shot.row, alone=alone) * np.float32(dense)
+    color[near] = mix(color.take(near, axis=0), tint * np.float32(dark), cover)
     return color
+
+
+def _alone(shot: Shot) -> bool:
+    """Whether brows are painted without single hairs, which are finer than the samples."""
+    return shot.spacing > _FINE_DM
+
+
+def _near_brows(points: FloatArray) -> IntArray:
+    """Which of the canonical points [P, 3] lie where brows may grow."""
+    x, y, z = points.T
+    return np.flatnonzero((abs(y - np.float32(0.22)) < 0.16) & (abs(x) < 0.66) & (z > -0.5))
 
 
 @functools.cache
@@ -278,12 +300,40 @@ def _leaning(root: Array) -> Array:
     return lean
 
 
-def draw_strands(shot: Shot, camera: Camera, frame: Frame) -> None:
-    """Draws single hairs of brows and beard over the rendered frame, behind whatever is nearer."""
+@functools.cache
+def _brow_vertices() -> NDArray[np.bool_]:
+    """Which vertices of the head lie where brows may grow."""
+    found = np.zeros(len(canonical()), dtype=np.bool_)
+    found[_near_brows(canonical())] = True
+    return found
+
+
+def _name_brows(shot: Shot, frame: Frame) -> None:
+    """Makes samples of skin on which brows are painted samples of the brows."""
+    surface, first = frame.surface, shot.first["head"]
+    skin = np.flatnonzero(frame.part.take(surface.pixel) == 1 + PARTS.index("skin"))
+    near = skin[_brow_vertices().take(surface.corners[:, 0].take(skin) - first)]
+    corners = canonical().take(surface.corners.take(near, axis=0) - first, axis=0)
+    points = np.einsum("pk,pkc->pc", surface.weights.take(near, axis=0), corners)
+    grown = near[brow_mask(points, shot.row, alone=True) > _NAMED]
+    frame.part[surface.pixel.take(grown)] = 1 + PARTS.index("brows")
+
+
+def _draw_brows(shot: Shot, camera: Camera, frame: Frame) -> None:
+    """Draws single hairs of the brows."""
     row = shot.row
     brows = _brows(row["identity"], row["gender"], row["age"], per_grid(frame.side, _BROW_STRANDS))
     colors = strand_colors(_brow_tint(shot) * np.float32(0.9), hair.WHITE, 0.3 * row["grey"], brows, frame.side)
     draw(shot, camera, frame, brows, piece="head", part="brows", colors=colors, shine=0.25)
+
+
+def draw_strands(shot: Shot, camera: Camera, frame: Frame) -> None:
+    """Draws single hairs of brows and beard over the rendered frame, behind whatever is nearer."""
+    row = shot.row
+    if _alone(shot):
+        _name_brows(shot, frame)
+    else:
+        _draw_brows(shot, camera, frame)
     if row["beard"] != "none":
         grown = _beard(row["beard"], per_grid(frame.side, _GROWTH[row["beard"]][0]))
         colors = strand_colors(_beard_tint(shot), hair.WHITE, _beard_grey(row), grown, frame.side)

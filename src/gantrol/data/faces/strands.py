@@ -12,7 +12,7 @@ Points, directions and colours are kept one channel after the other ([3, P]): nu
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse
@@ -27,7 +27,6 @@ from gantrol.data.faces.shot import Frame, Shot
 
 _STANDS_OFF_DM = 0.15  # how far strands reach beyond the vertices that they are bound to
 _BEHIND_DM = 0.25  # how deep behind what is seen a vertex may lie and its strands still show, past the horizon
-_ONE, _NONE = np.ones(1, dtype=np.float32), np.zeros(1, dtype=np.float32)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -116,24 +115,13 @@ def glow(
     ground that reaches them; `shine`: strength of the highlight.
     """
     scattered, mirrored = light.strands(tangents.T, normals.T)
-    key, sky, ground = _matte(normals, exposed, light)
-    key = np.float32(0.55) * scattered * exposed[0] + np.float32(0.5) * key
-    lit: FloatArray = light.key_color[:, None] * key
-    lit += light.sky_color[:, None] * sky
-    lit += light.ground_color[:, None] * ground
+    lit: FloatArray = light.diffuse(normals.T, exposed.T, np.float32(0.25)).T * np.float32(0.5)
+    lit += light.ambient(normals.T, exposed.T).T
+    lit += light.key_color[:, None] * (np.float32(0.55) * scattered * exposed[0])
     lit *= color
     gloss = mirrored * exposed[0] * np.float32(shine)
     lit += light.key_color[:, None] * gloss * (np.float32(0.21) * np.sqrt(color) + np.float32(0.02))
     return lit
-
-
-def _matte(normals: FloatArray, exposed: FloatArray, light: Lighting) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """How much of key light, sky and ground a matte surface with `normals` [3, P] takes: each [P]."""
-    facing, reached = normals.T, exposed.T
-    plain = replace(light, key_color=_ONE, sky_color=_ONE, ground_color=_NONE)
-    below = replace(light, sky_color=_NONE, ground_color=_ONE)
-    key = plain.diffuse(facing, reached, np.float32(0.25))
-    return key[:, 0], plain.ambient(facing, reached)[:, 0], below.ambient(facing, reached)[:, 0]
 
 
 def unit(vectors: FloatArray) -> FloatArray:
