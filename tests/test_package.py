@@ -47,7 +47,7 @@ LAYERS: dict[str, set[str]] = {
     "convert": BASE | {"models", "model", "checkpoint"},
     "sample": BASE | {"models", "pictures"},
     "model": BASE | {"models", "sample", "checkpoint", "hub", "model_card", "pictures"},
-    "metrics": BASE | {"data", "model", "sample", "pictures", "checkpoint"},
+    "metrics": BASE | {"ops", "models", "data", "model", "sample", "pictures", "checkpoint"},
     "train": BASE | {"ops", "models", "data", "checkpoint", "pictures", "sample"},
     "cli": BASE
     | {"data", "models", "train", "model", "model_card", "hub", "sample", "metrics", "pictures", "video", "checkpoint"}

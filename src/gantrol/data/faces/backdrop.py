@@ -2,17 +2,22 @@
 
 A backdrop is painted small, in linear light, blurred as a wide-open lens would, and enlarged smoothly: it looks the
 same at every size. Whatever it shows, its colours are drawn to the row's `background`: the label can be read off it.
+
+Paintings are [3, S, S], one channel after the other. Blurring and enlarging are sparse matrices, one for each of the
+two directions.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter1d
 
 from gantrol.data.faces.attributes import Row
 from gantrol.data.faces.head import FloatArray
@@ -28,24 +33,55 @@ Paint = NDArray[np.floating]
 """A painting, or colours, or places in it."""
 
 
+@functools.cache
+def _blurring(sigma: float) -> scipy.sparse.csr_matrix:
+    """[S, S] blurs columns of S cells by `sigma` (of the frame's side)."""
+    spread = gaussian_filter1d(np.eye(_SIDE, dtype=np.float32), sigma * _GRID, axis=0, mode="nearest", truncate=2.2)
+    return scipy.sparse.csr_matrix(spread)
+
+
+@functools.cache
+def _enlarging(cells: int, side: int) -> scipy.sparse.csr_matrix:
+    """[side, cells] enlarges columns of cells smoothly (bicubic)."""
+    knots = Image.fromarray(np.eye(cells, dtype=np.float32))
+    return scipy.sparse.csr_matrix(np.asarray(knots.resize((cells, side), Image.Resampling.BICUBIC)))
+
+
+def _filtered(values: Paint, down: scipy.sparse.csr_matrix, across: scipy.sparse.csr_matrix) -> Paint:
+    """Filters a painting [3, H, W] or [H, W] by matrices [H', H] and [W', W]: [..., H', W']."""
+    (height, wide), channels = values.shape[-2:], values.size // (values.shape[-2] * values.shape[-1])
+    columns = across @ np.ascontiguousarray(values.reshape(-1, wide).T)  # [W', 3 · H]
+    rows = np.ascontiguousarray(columns.reshape(-1, channels, height).transpose(2, 1, 0))  # [H, 3, W']
+    grown = (down @ rows.reshape(height, -1)).reshape(-1, channels, across.shape[0])
+    return grown.transpose(1, 0, 2) if values.ndim == 3 else grown[:, 0]
+
+
 def _soft(values: Paint, sigma: float) -> Paint:
-    """Blurs a painting [S, S] or [S, S, 3] by `sigma` (of the frame's side)."""
-    spread = (sigma * _GRID, sigma * _GRID, 0)[: values.ndim]
-    blurred: Paint = gaussian_filter(values, spread, mode="nearest", truncate=2.2)
-    return blurred
+    """Blurs a painting [3, S, S] or [S, S] by `sigma` (of the frame's side)."""
+    return _filtered(values, _blurring(sigma), _blurring(sigma))
 
 
 def _clouds(rng: np.random.Generator, cells: int, sides: float = 1.0) -> Paint:
     """Smooth noise in 0–1 with about `cells` bumps across, `sides` times as many down: [S, S]."""
     knots = rng.random((max(round(cells * sides), 2), cells)).astype(np.float32)
-    grown = Image.fromarray(knots).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
-    return np.clip(np.asarray(grown), 0, 1)
+    grown = _filtered(knots, _enlarging(len(knots), _SIDE), _enlarging(cells, _SIDE))
+    return np.minimum(np.maximum(grown, 0), 1)
+
+
+def _in(color: Paint, bright: Paint) -> Paint:
+    """One colour [3] everywhere, as bright [S, S] as given: [3, S, S]."""
+    return color[:, None, None] * bright
+
+
+def _over(canvas: Paint, color: Paint, share: Paint) -> None:
+    """Paints one colour [3] over the canvas where and as far as `share` [S, S] says."""
+    canvas += (color[:, None, None] - canvas) * share
 
 
 def _block(canvas: Paint, left: float, top: float, right: float, bottom: float, color: Paint) -> None:
     """Paints a rectangle (frame coordinates 0–1) into the canvas."""
     cell = [min(max(math.ceil(at * _GRID + _MARGIN - 0.5), 0), _SIDE) for at in (left, top, right, bottom)]
-    canvas[cell[1] : cell[3], cell[0] : cell[2]] = color
+    canvas[:, cell[1] : cell[3], cell[0] : cell[2]] = color[:, None, None]
 
 
 def _discs(
@@ -66,17 +102,19 @@ def _discs(
     column, row = (np.floor(place * _GRID).astype(np.int64) + _MARGIN for place in (x, y))
     across, down = column[:, None] + step, row[:, None] + step  # [n, box]
     from_x, from_y = ((cells - _MARGIN + 0.5) / _GRID - place[:, None] for cells, place in ((across, x), (down, y)))
-    away = np.sqrt(from_x[:, None] ** 2 + from_y[:, :, None] ** 2) / radius[:, None, None]
-    disc = np.clip((1 - away) * (radius * _GRID * 0.8)[:, None, None] + 0.5, 0, 1) * (0.75 + 0.25 * away * away)
-    disc = disc * share[:, None, None]
-    inside = (across >= 0) & (across < _SIDE)
-    disc = np.where(inside[:, None] & ((down >= 0) & (down < _SIDE))[:, :, None], disc, 0)
-    cell = (np.clip(down, 0, _SIDE - 1)[:, :, None] * _SIDE + np.clip(across, 0, _SIDE - 1)[:, None]).ravel()
-    light = [np.bincount(cell, (disc * tint).ravel(), _SIDE * _SIDE) for tint in (*color.T[:, :, None, None], 1.0)]
-    added = np.stack(light, axis=1).reshape(_SIDE, _SIDE, 4).astype(np.float32)
-    total = added[:, :, 3:]
+    away = np.sqrt((from_x * from_x)[:, None] + (from_y * from_y)[:, :, None]) / radius[:, None, None]
+    disc = (1 - away) * (radius * _GRID * 0.8)[:, None, None] + 0.5
+    disc = np.minimum(np.maximum(disc, 0), 1) * (0.75 + 0.25 * away * away)
+    disc *= (
+        share[:, None, None] * ((across >= 0) & (across < _SIDE))[:, None] * ((down >= 0) & (down < _SIDE))[:, :, None]
+    )
+    column, row = (np.minimum(np.maximum(cells, 0), _SIDE - 1) for cells in (across, down))
+    cell = (row[:, :, None] * _SIDE + column[:, None]).ravel()
+    light = [np.bincount(cell, (disc * tint).ravel(), _SIDE * _SIDE) for tint in color.T[:, :, None, None]]
+    added = np.array(light, dtype=np.float32).reshape(3, _SIDE, _SIDE)
+    total = np.bincount(cell, disc.ravel(), _SIDE * _SIDE).reshape(_SIDE, _SIDE).astype(np.float32)
     canvas *= 1 - np.float32(1.0 if opaque else 0.6) * np.minimum(total, 1)
-    canvas += added[:, :, :3] / np.maximum(total, 1) if opaque else added[:, :, :3]
+    canvas += added / np.maximum(total, 1) if opaque else added
 
 
 def _tints(rng: np.random.Generator, color: Paint, count: int, spread: float, hue: float) -> Paint:
@@ -93,7 +131,7 @@ def _lift(color: Paint, tint: tuple[float, float, float], share: float) -> Paint
 
 def _plain(rng: np.random.Generator, color: Paint) -> Paint:
     away = (_X - 0.5) ** 2 + (_Y - 0.5) ** 2
-    return color * (1.15 - 1.0 * away)[:, :, None]
+    return _in(color, 1.15 - away)
 
 
 def _gradient(rng: np.random.Generator, color: Paint) -> Paint:
@@ -101,25 +139,22 @@ def _gradient(rng: np.random.Generator, color: Paint) -> Paint:
     along = (_X - 0.5) * np.float32(np.cos(turn)) + (_Y - 0.5) * np.float32(np.sin(turn))
     other = _tints(rng, color, 1, 0.2, 0.12)[0]
     depth = rng.uniform(0.5, 0.9)
-    share = (0.5 + along * np.float32(0.85)).clip(0, 1)[:, :, None]
+    share = np.minimum(np.maximum(0.5 + along * np.float32(0.85), 0), 1)
     dark, bright = color * np.float32(1 - depth * 0.75), other * np.float32(1 + depth * 0.75)
-    return dark + (bright - dark) * share
+    return dark[:, None, None] + _in(bright - dark, share)
 
 
 def _studio(rng: np.random.Generator, color: Paint) -> Paint:
     x, y = rng.uniform(0.25, 0.75), rng.uniform(0.3, 0.6)
-    pool = np.exp(-(((_X - x) / 0.42) ** 2) - ((_Y - y) / 0.5) ** 2)
+    pool = np.exp(-(((_X - x) / 0.42) ** 2)) * np.exp(-(((_Y - y) / 0.5) ** 2))
     mottle = _soft(_clouds(rng, 7), 0.021) * 0.6 + _clouds(rng, 17) * 0.4
     depth = 1 - 0.6 * float(color.max())  # light colours have no room for a bright pool
-    return color * ((1 + depth * (1.15 * pool - 0.62)) * (1 + depth * (0.56 * mottle - 0.28)))[:, :, None]
+    return _in(color, (1 + depth * (1.15 * pool - 0.62)) * (1 + depth * (0.56 * mottle - 0.28)))
 
 
 def _indoor(rng: np.random.Generator, color: Paint) -> Paint:
     """A wall with a window or a doorway, shelves, a picture and a lamp, above a piece of furniture."""
-    canvas = np.broadcast_to(
-        color * (0.95 + 0.25 * _X * rng.choice([-1, 1]) - 0.15 * _Y)[:, :, None], (_SIDE, _SIDE, 3)
-    )
-    canvas = np.ascontiguousarray(canvas, dtype=np.float32)
+    canvas = _in(color, 0.95 + 0.25 * float(rng.choice([-1, 1])) * _X - 0.15 * _Y)
     side = rng.choice([-1, 1])
     place = 0.5 + side * rng.uniform(0.24, 0.42)
     wood = _lift(color * np.float32(0.42), (0.5, 0.32, 0.18), 0.5)
@@ -141,7 +176,8 @@ def _indoor(rng: np.random.Generator, color: Paint) -> Paint:
     _block(canvas, place - width - 0.02, top - 0.02, place + width + 0.02, bottom + 0.03, wood * np.float32(1.5))
     for half in (-1, 1):
         _block(canvas, place + width * (half - 1) / 2 + 0.008, top, place + width * (half + 1) / 2 - 0.008, bottom, day)
-    canvas += day * (0.16 * np.exp(-(((_X - place) / 0.3) ** 2) - ((_Y - 0.35) / 0.45) ** 2))[:, :, None]
+    spread = 0.16 * np.exp(-(((_X - np.float32(place)) / 0.3) ** 2)) * np.exp(-(((_Y - 0.35) / 0.45) ** 2))
+    canvas += _in(day, spread)
     # furniture and a lamp
     _block(canvas, place - 0.3, rng.uniform(0.76, 0.86), place + 0.3, 1.2, wood)
     canvas = _soft(canvas, 0.033)
@@ -156,10 +192,9 @@ def _outdoor(rng: np.random.Generator, color: Paint) -> Paint:
     horizon = rng.uniform(0.45, 0.72)
     sky = _lift(color, (0.45, 0.68, 1.0), 0.35) * np.float32(1.25)
     haze = _lift(color, (1.0, 0.93, 0.82), 0.4) * np.float32(1.6)
-    rise = (_Y / np.float32(horizon)).clip(0, 1)[:, :, None]
-    canvas = np.broadcast_to(sky + (haze - sky) * rise * rise, (_SIDE, _SIDE, 3)).copy()
-    cloud = np.clip(_clouds(rng, 3, 2.0) * 1.8 - 0.8, 0, 1)[:, :, None] * np.float32(0.7)
-    canvas += (haze * np.float32(1.1) - canvas) * cloud
+    rise = np.minimum(np.maximum(_Y / np.float32(horizon), 0), 1)
+    canvas: Paint = np.repeat(sky[:, None, None] + _in(haze - sky, rise * rise), _SIDE, axis=2)
+    _over(canvas, haze * np.float32(1.1), np.maximum(_clouds(rng, 3, 2.0) * 1.8 - 0.8, 0) * np.float32(0.7))
     green = _lift(color, (0.35, 0.5, 0.16), 0.55)
     for layer in range(3):  # farther hills are paler
         near = (layer + 1) / 3
@@ -167,7 +202,7 @@ def _outdoor(rng: np.random.Generator, color: Paint) -> Paint:
         wave = 0.05 * np.sin(_X * f + p) + 0.03 * np.sin(_X * g + q)
         ridge = np.float32(horizon + 0.09 * layer) + wave
         ground = haze * np.float32(1 - near) * np.float32(0.7) + green * np.float32(near * 0.75)
-        canvas += (ground - canvas) * np.clip((_Y - ridge) * 40, 0, 1)[:, :, None]
+        _over(canvas, ground, np.minimum(np.maximum((_Y - ridge) * 40, 0), 1))
     count = 46
     side = rng.choice([-1.0, 1.0], count)
     x = 0.5 + side * (0.30 + np.abs(rng.normal(0, 0.14, count)))
@@ -195,24 +230,25 @@ def _city(rng: np.random.Generator, color: Paint) -> Paint:
     night = rng.random() < 0.45
     sky = _lift(color, (0.5, 0.65, 1.0), 0.3) * np.float32(0.35 if night else 1.5)
     glow = _lift(color, (1.0, 0.8, 0.6), 0.5) * np.float32(0.9 if night else 1.7)
-    canvas = np.broadcast_to(sky + (glow - sky) * (_Y * _Y)[:, :, None], (_SIDE, _SIDE, 3)).copy()
+    canvas: Paint = np.repeat(sky[:, None, None] + _in(glow - sky, _Y * _Y), _SIDE, axis=2)
     for depth in range(3):
         ends = -0.12 + rng.uniform(0.1, 0.24, 12).cumsum()
         house = np.searchsorted(ends, _AT)  # [S] which house stands there
         tops = 0.5 - 0.8 * abs(ends - 0.55) * (0.5 + 0.3 * depth) + rng.uniform(-0.15, 0.15, 12) + 0.1 * depth
         shade = np.float32((0.75, 0.55, 0.38)[depth] * (0.45 if night else 1.0))
         walls = _tints(rng, color * shade, 12, 0.22, 0.12)
-        top, wall = tops.clip(-0.3, 0.9)[house.clip(0, 11)].astype(np.float32), walls[house.clip(0, 11)]  # [S], [S, 3]
+        top, wall = (
+            tops.clip(-0.3, 0.9)[house.clip(0, 11)].astype(np.float32),
+            walls[house.clip(0, 11)].T,
+        )  # [S], [3, S]
         below = _Y - top
         column, row = (_AT / np.float32(0.05)).astype(int), (below / np.float32(0.075)).astype(int)
         pane = (_AT % 0.05 < 0.028) & (below % 0.075 < 0.042) & (below > 0.02)
-        awake = rng.random((32, 32))[row % 32, column % 32] > 0.72
-        front = (
-            np.broadcast_to(wall * np.float32(1.1), canvas.shape)
-            * np.where(pane, np.float32(0.6), np.float32(1))[:, :, None]
-        )
-        front[pane & awake] = glow * np.float32(1.4) if night else color * np.float32(1.2)
-        canvas = np.where((below > 0)[:, :, None], front, canvas)
+        awake = pane & (rng.random((32, 32))[row % 32, column % 32] > 0.72)
+        front = wall[:, None] * np.where(pane, np.float32(0.66), np.float32(1.1))
+        lamp = glow * np.float32(1.4) if night else color * np.float32(1.2)
+        front = np.where(awake, lamp[:, None, None], front)
+        canvas = np.where(below > 0, front, canvas)
     _block(canvas, -0.2, 0.93, 1.2, 1.2, color * np.float32(0.3 if night else 0.7))
     canvas = _soft(canvas, 0.027)
     count = 34 if night else 12
@@ -228,8 +264,8 @@ def _city(rng: np.random.Generator, color: Paint) -> Paint:
 def _foliage(rng: np.random.Generator, color: Paint) -> Paint:
     """Leaves, with sunlight between them."""
     green = _lift(color, (0.34, 0.5, 0.16), 0.4)
-    shade = np.clip(_clouds(rng, 4) * 0.75 + _clouds(rng, 9) * 0.45, 0, 1.2)
-    canvas: Paint = green * (0.25 + 0.95 * shade)[:, :, None]
+    shade = _clouds(rng, 4) * 0.75 + _clouds(rng, 9) * 0.45
+    canvas = _in(green, 0.25 + 0.95 * shade)
     count = 90
     x, y = rng.uniform(-0.05, 1.05, count), rng.uniform(-0.05, 1.05, count)
     leaves = _tints(rng, green, count, 0.45, 0.14)
@@ -261,14 +297,14 @@ _PAINTERS: dict[str, Callable[[np.random.Generator, Paint], Paint]] = {
 
 
 def _toned(shown: Paint, color: Paint) -> Paint:
-    """Draws the mean of what the head leaves free (display values [G, G, 3]) to the label's colour."""
-    thin, edge = shown[::2, ::2], _GRID // 10  # every other cell will do
-    free = np.concatenate([part.reshape(-1, 3) for part in (thin[:edge], thin[:, :edge], thin[:, -edge:])])
+    """Draws the mean of what the head leaves free (display values [3, G, G]) to the label's colour."""
+    thin, edge = shown[:, ::2, ::2], _GRID // 10  # every other cell will do
+    free = np.concatenate([part.reshape(3, -1) for part in (thin[:, :edge], thin[:, :, :edge], thin[:, :, -edge:])], 1)
     for _ in range(2):
-        mean = np.maximum(free.mean(0), 0.02)
-        gain = np.clip(color / mean, 0.5, 2.0)
-        shown, free = np.minimum(shown * gain, 1), np.minimum(free * gain, 1)
-    return shown + np.float32(0.7) * (color - free.mean(0))
+        mean = np.maximum(free.mean(1), 0.02)
+        gain = np.minimum(np.maximum(color / mean, 0.5), 2.0)
+        shown, free = np.minimum(_in(gain, shown), 1), np.minimum(gain[:, None] * free, 1)
+    return shown + (np.float32(0.7) * (color - free.mean(1)))[:, None, None]
 
 
 def backdrop(row: Row, side: int) -> FloatArray:
@@ -276,9 +312,12 @@ def backdrop(row: Row, side: int) -> FloatArray:
     color = np.array(row["background"], dtype=np.float32)
     rng = np.random.default_rng([row["scene_seed"], 1])
     painted = _PAINTERS[row["background_style"]](rng, np.maximum(color, 0.02) ** np.float32(2.2))
-    inner = painted[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
+    inner = painted[:, _MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
     shown = _toned(np.minimum(np.maximum(inner, 0), 1.2) ** np.float32(1 / 2.2), color)
     toward = (_X[:, _MARGIN:-_MARGIN] - np.float32(0.5)) * np.float32(0.16 * np.sin(np.radians(row["light_azimuth"])))
-    small = (np.clip(shown * (1 + toward)[:, :, None], 0, 1) * 255 + 0.5).astype(np.uint8)
-    grown = Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC)
-    return np.asarray(grown, dtype=np.float32) * np.float32(1 / 255)
+    small = np.minimum(np.maximum(shown * (1 + toward), 0), 1)
+    enlarge = _enlarging(_GRID, side)
+    wide = (enlarge @ np.ascontiguousarray(small.reshape(-1, _GRID).T)).reshape(side, 3, _GRID)
+    grown = enlarge @ np.ascontiguousarray(wide.transpose(2, 0, 1)).reshape(_GRID, -1)  # [side, side · 3]
+    grown = np.minimum(np.maximum(grown, 0, out=grown), 1, out=grown)
+    return grown.reshape(side, side, 3)
