@@ -37,17 +37,18 @@ LAYERS: dict[str, set[str]] = {
     "config": BASE,
     "atomic": BASE,
     "ops": BASE,
-    "data": BASE,
+    "inert_pickle": BASE,
+    "data": BASE | {"inert_pickle"},
     "checkpoint": BASE,
     "pictures": BASE,
     "video": BASE | {"pictures"},
     "models": BASE | {"ops"},
     "hub": BASE | {"checkpoint"},
     "model_card": BASE | {"models"},
-    "convert": BASE | {"models", "model", "checkpoint"},
+    "convert": BASE | {"models", "model", "checkpoint", "inert_pickle"},
     "sample": BASE | {"models", "pictures"},
     "model": BASE | {"models", "sample", "checkpoint", "hub", "model_card", "pictures"},
-    "metrics": BASE | {"ops", "models", "data", "model", "sample", "pictures", "checkpoint"},
+    "metrics": BASE | {"ops", "models", "data", "model", "sample", "pictures", "checkpoint", "hub"},
     "train": BASE | {"ops", "models", "data", "checkpoint", "pictures", "sample"},
     "cli": BASE
     | {"data", "models", "train", "model", "model_card", "hub", "sample", "metrics", "pictures", "video", "checkpoint"}
@@ -127,7 +128,8 @@ def test_the_layers_hold_no_circle() -> None:
 
     for name in LAYERS:
         assert name not in below(name)
-    assert below("data") == below("ops") == set()
+    assert below("data") == {"inert_pickle"}
+    assert below("ops") == set()
     assert below("models") == {"ops"}
     assert not below("train") & {"cli", "metrics"}
     assert not below("metrics") & {"cli", "train"}
@@ -261,7 +263,7 @@ def test_nothing_prints_or_exits_but_the_command_line() -> None:
 
 def test_no_pickle_is_ever_read() -> None:
     for module, path in MODULES.items():
-        if part(module) != "convert":
+        if part(module) != "inert_pickle":
             assert not any(name.split(".")[0] in ("pickle", "dill", "joblib") for name in imported(module)), module
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.Call):

@@ -3,8 +3,8 @@
     gantrol.convert.import_checkpoint("official.pkl").save_pretrained("MODEL")
 
 Reading what a stranger wrote
-    byte_source.py, stored_tensor.py    ranges of a file; tensors that stay in it until they are wanted
-    pickle_reader.py, allowed_names.py  an interpreter for pickles that calls nothing, and the names it knows
+    stored_tensor.py                    tensors that stay in the file until they are wanted
+    allowed_names.py                    what a pickle may ask for; gantrol.inert_pickle reads it and calls nothing
     torch_files.py                      what torch.save wrote
 Making a model of it
     importer.py, foreign.py             which format it is

@@ -13,11 +13,10 @@ import struct
 from types import MappingProxyType
 from typing import Any
 
-from gantrol.convert.byte_source import Span, in_memory
-from gantrol.convert.pickle_reader import Budget, Function, Names, Refusal, Settable
 from gantrol.convert.stored_tensor import DTYPES, Storage, StoredTensor, stored_tensor
 from gantrol.convert.torch_files import read_torch_file
 from gantrol.errors import CheckpointError
+from gantrol.inert_pickle import Budget, Function, Names, Refusal, Settable, Span, in_memory
 
 _NUMBER = re.compile(r"[<>=|]?([biuf])([1248])")
 

@@ -4,7 +4,7 @@
     model.generate(seeds=[0])[0].save("0.png")
     model.save_pretrained("ffhq")
 
-Nothing of the file is run: it is read as data (`pickle_reader`, `torch_files`), compared with what the official code
+Nothing of the file is run: it is read as data (`inert_pickle`, `torch_files`), compared with what the official code
 writes, and copied into modules of ours.
 """
 
@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import get_args
 
 from gantrol.convert.allowed_names import pickle_names, torch_names
-from gantrol.convert.byte_source import ByteSource, Cursor, Span
 from gantrol.convert.foreign import ForeignFormat, Request, Weights
 from gantrol.convert.imported_model import ImportedModel
 from gantrol.convert.nvidia import convert_nvidia, is_nvidia
-from gantrol.convert.pickle_reader import Budget, read_pickle
 from gantrol.convert.torch_files import OLD_START, ZIP_START, read_torch_file
 from gantrol.errors import CheckpointError, ConfigError, nearest
+from gantrol.inert_pickle import Budget, ByteSource, Cursor, Span, read_pickle
 from gantrol.model import choose_device
 
 FORMATS = (

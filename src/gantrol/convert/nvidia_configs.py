@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 from gantrol.config import from_dict
 from gantrol.convert.nvidia_modules import Official
-from gantrol.convert.pickle_reader import shown
 from gantrol.errors import CheckpointError, ConfigError
+from gantrol.inert_pickle import shown
 from gantrol.models import (
     DiscriminatorConfig,
     GeneratorConfig,

@@ -13,9 +13,9 @@ from functools import cached_property
 from typing import Any
 
 from gantrol.convert.allowed_names import ModuleRecord
-from gantrol.convert.pickle_reader import shown
 from gantrol.convert.stored_tensor import StoredTensor
 from gantrol.errors import CheckpointError
+from gantrol.inert_pickle import shown
 
 _MAX_MODULES = 4096
 _MAX_TENSORS = 16384

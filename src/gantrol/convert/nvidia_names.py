@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from gantrol.convert.blank_modules import fill
-from gantrol.convert.pickle_reader import shown
 from gantrol.convert.stored_tensor import StoredTensor
 from gantrol.errors import CheckpointError
+from gantrol.inert_pickle import shown
 from gantrol.models import (
     DiscriminatorConfig,
     GeneratorConfig,

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gantrol.convert.byte_source import Span
 from gantrol.errors import CheckpointError
+from gantrol.inert_pickle import Span
 
 _MAX_DIMENSIONS = 8
 

@@ -15,10 +15,9 @@ from typing import Any
 
 import torch
 
-from gantrol.convert.byte_source import Cursor, Span
-from gantrol.convert.pickle_reader import Budget, Names, read_pickle, shown
 from gantrol.convert.stored_tensor import Storage
 from gantrol.errors import CheckpointError
+from gantrol.inert_pickle import Budget, Cursor, Names, Span, read_pickle, shown
 
 ZIP_START = b"PK\x03\x04"
 OLD_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -35,7 +34,7 @@ def read_torch_file(span: Span, names: Names, budget: Budget) -> Any:
     Args:
         span: the whole file.
         names: all that its pickle may ask for, see `gantrol.convert.allowed_names`.
-        budget: see `gantrol.convert.pickle_reader`.
+        budget: see `gantrol.inert_pickle.reader`.
 
     Raises:
         CheckpointError: it is damaged, cut short, compressed, or asks for anything else.

@@ -24,11 +24,10 @@ from hypothesis import strategies as st
 
 from gantrol.convert import import_checkpoint
 from gantrol.convert.allowed_names import Array, pickle_names, torch_names
-from gantrol.convert.byte_source import Cursor, Span, in_memory
-from gantrol.convert.pickle_reader import Budget, read_pickle
 from gantrol.convert.stored_tensor import StoredTensor
 from gantrol.convert.torch_files import read_torch_file
 from gantrol.errors import CheckpointError
+from gantrol.inert_pickle import Budget, Cursor, Span, in_memory, read_pickle
 from tests.convert.official_pickles import TINY_T, dump, shaken, snapshot
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)

@@ -17,12 +17,13 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from gantrol.convert.byte_source import Cursor
 from gantrol.errors import CheckpointError
+from gantrol.inert_pickle.byte_source import Cursor
 
 _MAX_LINE = 4096
 _MAX_INTEGER_BYTES = 16
 _LARGEST_KEY = 2**31
+_LONGEST_TEXT = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -206,10 +207,13 @@ class _Machine:
             raise ValueError("not a quoted string")
         self.push(text[1:-1])
 
-    def short_string(self, length: int) -> None:
-        """A byte string of Python 2, which held text: names, or numbers that no network needs."""
+    def byte_string(self, length: int) -> None:
+        """A byte string of Python 2: text (names, paths) if it is short, else data, which stays in the file."""
+        if length > _LONGEST_TEXT:
+            self.push(self.cursor.step_over(length))
+            return
         self.budget.take_text(length)
-        self.push(self.cursor.step_over(length).read(1 << 20).decode("latin-1"))
+        self.push(self.cursor.read(length).decode("latin-1"))
 
     def int_line(self) -> None:
         text = self.line()
@@ -320,8 +324,8 @@ _ACTIONS: dict[bytes, Callable[[_Machine], None]] = {
     pickle.BINFLOAT: lambda m: m.push(struct.unpack(">d", m.cursor.read(8))[0]),
     # Text and bytes
     pickle.STRING: _Machine.string,
-    pickle.BINSTRING: lambda m: m.short_string(m.unsigned(4)),
-    pickle.SHORT_BINSTRING: lambda m: m.short_string(m.unsigned(1)),
+    pickle.BINSTRING: lambda m: m.byte_string(m.unsigned(4)),
+    pickle.SHORT_BINSTRING: lambda m: m.byte_string(m.unsigned(1)),
     pickle.UNICODE: lambda m: m.push(m.line()),
     pickle.SHORT_BINUNICODE: lambda m: m.text(m.unsigned(1)),
     pickle.BINUNICODE: lambda m: m.text(m.unsigned(4)),
