@@ -18,10 +18,10 @@ comma := ,
 demo: $(VENV)/.installed-metrics+video
 	$(BIN)/gantrol demo --out demo
 
-test: $(VENV)/.installed-dev+avatars+metrics+video
+test: $(VENV)/.installed-dev+avatars+metrics+video+readers
 	$(BIN)/python -m pytest
 
-check: $(VENV)/.installed-dev+avatars+metrics+video
+check: $(VENV)/.installed-dev+avatars+metrics+video+readers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -238,13 +238,14 @@ def test_an_interrupted_import_leaves_nothing(photos: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("missing", "does not exist; this version imports a folder or a zip"),
-        ("cifar-10-python.tar.gz", "is a tar archive; this version imports a folder or a zip"),
-        ("lmdb/", "is an LMDB database"),
+        ("missing", "does not exist; expected a folder, zip or tar of images"),
+        ("cifar-10-python.tar.gz", "is no tar archive, or is cut short"),
+        ("lmdb/", "is no readable LMDB database"),
         ("empty/", "holds no images"),
         ("picture.png", "is a single image"),
         ("text", "not a zip"),
-        ("train.parquet", "is a Parquet file"),
+        ("train.parquet", "cannot be loaded as a Hugging Face dataset"),
+        ("images.h5", "is an HDF5 file; this command reads"),
     ],
 )
 def test_sources_of_other_kinds(tmp_path: Path, name: str, message: str) -> None:
@@ -270,7 +271,9 @@ def test_impossible_options(photos: Path, tmp_path: Path, options: dict[str, int
 def test_commands(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (photos / "a/broken.png").write_bytes(b"")
     out = tmp_path / "o.zip"
-    data_import.run(data_import.DataImport(source=photos, out=out, size=40, skip_bad=True, classes_from_folders=True))
+    data_import.run(
+        data_import.DataImport(source=str(photos), out=out, size=40, skip_bad=True, classes_from_folders=True)
+    )
     printed = capsys.readouterr().out
     assert "o.zip: 5 images, 40×40 RGB" in printed
     assert "3 classes: a, b, c" in printed

@@ -1,4 +1,4 @@
-"""`gantrol data import`: a folder or zip of images becomes a dataset."""
+"""`gantrol data import`: images in any usual form become a dataset."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ import tyro
 
 @dataclass(frozen=True, kw_only=True)
 class DataImport:
-    """Make a dataset zip of the images in a folder or zip.
+    """Make a dataset zip of images in any usual form.
+
+    Reads folders, zips, tars, CIFAR-10 and CIFAR-100, STL-10, MNIST (idx), CelebA, LMDB (LSUN), Hugging Face datasets.
 
     Example: gantrol data import photos/ --out photos-256.zip --size 256
+
+    Example: gantrol data import cifar-10-python.tar.gz --out cifar10.zip
     """
 
-    source: tyro.conf.Positional[Path]
-    """Folder (sub-folders included) or zip with images; a dataset keeps its labels and attributes."""
+    source: tyro.conf.Positional[str]
+    """Folder (sub-folders included), archive or published dataset; hf:owner/name is one on the Hugging Face hub."""
     out: Path
     """The zip to write."""
     size: int | None = None
@@ -30,6 +34,8 @@ class DataImport:
     """Uncompressed PNG (fastest to read) or lossless WebP (less than half the size)."""
     classes_from_folders: bool = False
     """Label each image with the class that its top-level folder stands for."""
+    split: str | None = None
+    """Part of a published dataset: train, test, all, …; without it what trainings use."""
     skip_bad: bool = False
     """Leave damaged images out and count them, instead of stopping at the first."""
     overwrite: bool = False
@@ -55,6 +61,7 @@ def run(options: DataImport) -> None:
             skip_bad=options.skip_bad,
             image_format=options.format,
             classes_from_folders=options.classes_from_folders,
+            split=options.split,
             overwrite=options.overwrite,
             progress=update,
         )

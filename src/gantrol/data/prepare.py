@@ -1,4 +1,4 @@
-"""Making a dataset zip of the images that people have: any sizes and kinds in a folder or a zip.
+"""Making a dataset zip of the images that people have: any sizes and kinds, from any of `gantrol.data.sources`.
 
 Two passes in sorted order: the headers of all images decide about channels and sizes, then each image is
 decoded, turned upright, cropped, resized and written. A source that is itself a dataset keeps its labels and
@@ -19,30 +19,16 @@ import numpy as np
 
 import gantrol
 from gantrol.data import images
-from gantrol.data.annotations import Annotations, read_annotations
+from gantrol.data.annotations import Annotations
 from gantrol.data.dataset import Skipped, probe_stored
+from gantrol.data.sources import open_source
 from gantrol.data.writer import DatasetWriter
-from gantrol.data.zipstore import Store, open_store
+from gantrol.data.zipstore import Store
 from gantrol.errors import DataError
 
 MAX_SIZE_PX = 8192
 
 T = TypeVar("T")
-
-# By file name, what later versions will read; told apart here so that the error can name the way around.
-_LATER_KINDS = {
-    ".tar": "a tar archive",
-    ".tar.gz": "a tar archive",
-    ".tgz": "a tar archive",
-    ".mdb": "an LMDB database",
-    ".gz": "a gzip file",
-    ".parquet": "a Parquet file",
-    ".tfrecord": "a TFRecord file",
-    ".h5": "an HDF5 file",
-    ".npz": "a NumPy archive",
-    ".7z": "a 7-Zip archive",
-    ".rar": "a RAR archive",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +46,7 @@ class ImportReport:
     upscaled: int
     """How many images were smaller than `size_px` and had to be enlarged."""
     classes: tuple[str, ...]
-    """Names of the classes made of folders, in the order of their indices."""
+    """Names of the classes, in the order of their indices."""
     skipped: tuple[Skipped, ...]
     """Damaged images that were left out."""
 
@@ -75,6 +61,7 @@ def import_images(
     skip_bad: bool = False,
     image_format: images.ImageFormat = "png",
     classes_from_folders: bool = False,
+    split: str | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImportReport:
@@ -84,7 +71,8 @@ def import_images(
     otherwise.
 
     Args:
-        source: a folder, sub-folders included, or a zip.
+        source: a folder, sub-folders included, a zip or tar, a published dataset (CIFAR, STL-10, MNIST, CelebA), an
+            LMDB database, or a Hugging Face dataset (`hf:owner/name`, a saved folder, Parquet).
         out: the zip to write.
         size_px: side of the result, resized with an antialiased Lanczos filter; None keeps sizes, which must
             then agree.
@@ -94,6 +82,7 @@ def import_images(
         image_format: "png" (uncompressed) or "webp" (lossless).
         classes_from_folders: the top-level folder of an image becomes its class; replaces labels of the
             source.
+        split: part of a published dataset (train, test, all, …); None is what training uses.
         overwrite: replace an existing `out`.
         progress: called with (done, total) images.
 
@@ -105,16 +94,13 @@ def import_images(
         raise DataError(f"size {size_px} px: expected 1 to {MAX_SIZE_PX}")
     if max_images is not None and max_images < 1:
         raise DataError(f"max {max_images}: expected at least 1 image")
-    store = _open_source(Path(source))
-    all_names = [name for name in store.names if name.lower().endswith(images.IMPORT_SUFFIXES)]
-    if not all_names:
-        raise DataError(f"{store.path}: holds no images ({' '.join(images.IMPORT_SUFFIXES)})")
-    annotations = Annotations() if classes_from_folders else read_annotations(store, all_names)
-    classes = _folder_classes(store, all_names) if classes_from_folders else {}
+    found = open_source(source, split, wants_plain=classes_from_folders)
+    store, annotations = found.store, Annotations() if classes_from_folders else found.annotations
+    classes = _folder_classes(store, found.names) if classes_from_folders else {}
     skipped: list[Skipped] = []
-    names, is_grey = _survey(store, all_names, max_images, skip_bad, skipped)
+    names, is_grey = _survey(store, found.names, max_images, skip_bad, skipped)
     mode = "L" if is_grey and image_format == "png" else "RGB"
-    class_names = tuple(sorted(set(classes.values())))
+    class_names = tuple(sorted(set(classes.values()))) if classes_from_folders else found.classes
     class_indices = {name: index for index, name in enumerate(class_names)}
     total = min(len(names), max_images or len(names))
     side, upscaled = size_px, 0
@@ -193,21 +179,6 @@ def _in_order(convert: Callable[[str], T], names: Sequence[str]) -> Iterator[tup
                 yield done, future.result()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _open_source(source: Path) -> Store:
-    """The store to import from; names the supported kinds if `source` is something else."""
-    supported = "this version imports a folder or a zip of images"
-    if not source.exists():
-        raise DataError(f"{source}: does not exist; {supported}")
-    kind = next((kind for ending, kind in _LATER_KINDS.items() if source.name.lower().endswith(ending)), None)
-    if source.is_dir() and (source / "data.mdb").exists():
-        kind = "an LMDB database"
-    elif source.is_file() and kind is None and source.suffix.lower() in images.IMPORT_SUFFIXES:
-        kind = "a single image"
-    if kind is not None:
-        raise DataError(f"{source}: is {kind}; {supported}, so unpack it into a folder first")
-    return open_store(source)
 
 
 def _survey(
