@@ -14,6 +14,7 @@ from gantrol.models import (
     GENERATORS,
     Generator,
     GeneratorConfig,
+    LadderConfig,
     StyleGAN2Config,
     StyleGAN3Config,
     StyleGAN3Generator,
@@ -35,6 +36,27 @@ CONFIGS: dict[str, GeneratorConfig] = {
     "sg2-skip": StyleGAN2Config(**SMALL, channel_base=64),
     "sg2-resnet-cond": StyleGAN2Config(**SMALL, c_dim=3, channel_base=64, architecture="resnet", channels=1),
     "sg2-orig-no-noise": StyleGAN2Config(**SMALL, channel_base=64, architecture="orig", use_noise=False),
+    "sg2-fourier": StyleGAN2Config(**SMALL, channel_base=64, use_fourier_input=True),
+    "ladder-d": LadderConfig(
+        **SMALL,
+        channel_base=128,
+        margin_px=0,
+        upsampling="bilinear",
+        lrelu_upsampling=1,
+        use_lower_cutoffs=False,
+        use_input_motion=False,
+    ),
+    "ladder-e-cond": LadderConfig(
+        **SMALL,
+        c_dim=3,
+        channel_base=128,
+        margin_px=6,
+        lrelu_upsampling=1,
+        use_lower_cutoffs=False,
+        use_input_motion=False,
+        channels=1,
+    ),
+    "ladder-h": LadderConfig(**SMALL, channel_base=128, margin_px=6),
 }
 
 
@@ -266,7 +288,7 @@ def test_impossible_configs_name_field_value_and_expectation(
     assert str(error.value).startswith(expected)
 
 
-@pytest.mark.parametrize("name", ["sg3-t", "sg3-r-cond", "sg2-skip"])
+@pytest.mark.parametrize("name", ["sg3-t", "sg3-r-cond", "sg2-skip", "ladder-d"])
 def test_exports_with_dynamic_batch(name: str) -> None:
     g = _build(CONFIGS[name])
     z, c = _latents(g, 3)

@@ -8,6 +8,16 @@
 `Generator`, all discriminators `Discriminator`.
 """
 
+from typing import get_args
+
+from gantrol.models.autogan import (
+    AutoGANConfig,
+    AutoGANDiscriminator,
+    AutoGANDiscriminatorConfig,
+    AutoGANGenerator,
+)
+from gantrol.models.fourier_input import make_transform
+from gantrol.models.ladder import LadderConfig, LadderGenerator, ladder_schedule
 from gantrol.models.protocols import Discriminator, Generator, NoiseMode
 from gantrol.models.stylegan2 import StyleGAN2Config, StyleGAN2Generator
 from gantrol.models.stylegan2_discriminator import StyleGAN2Discriminator, StyleGAN2DiscriminatorConfig
@@ -16,28 +26,50 @@ from gantrol.models.stylegan3 import (
     StyleGAN3Config,
     StyleGAN3Generator,
     layer_schedule,
-    make_transform,
+)
+from gantrol.models.transformer import LocalityWindow
+from gantrol.models.transgan import (
+    TransGANConfig,
+    TransGANGenerator,
+    TransGANStage,
+    transgan_v1,
+    transgan_v2,
+)
+from gantrol.models.transgan_discriminator import (
+    TransGANDiscriminator,
+    TransGANDiscriminatorConfig,
+    TransGANScale,
+    transgan_v1_discriminator,
+    transgan_v2_discriminator,
+)
+from gantrol.models.wgan_gp import WGANGPConfig, WGANGPDiscriminator, WGANGPDiscriminatorConfig, WGANGPGenerator
+
+GeneratorConfig = StyleGAN2Config | LadderConfig | StyleGAN3Config | WGANGPConfig | AutoGANConfig | TransGANConfig
+DiscriminatorConfig = (
+    StyleGAN2DiscriminatorConfig | WGANGPDiscriminatorConfig | AutoGANDiscriminatorConfig | TransGANDiscriminatorConfig
 )
 
-GeneratorConfig = StyleGAN2Config | StyleGAN3Config
-DiscriminatorConfig = StyleGAN2DiscriminatorConfig
-
-GENERATORS: dict[str, type[GeneratorConfig]] = {config.kind: config for config in (StyleGAN2Config, StyleGAN3Config)}
+GENERATORS: dict[str, type[GeneratorConfig]] = {config.kind: config for config in get_args(GeneratorConfig)}
 """Config class of each kind of generator."""
 
-DISCRIMINATORS: dict[str, type[DiscriminatorConfig]] = {
-    config.kind: config for config in (StyleGAN2DiscriminatorConfig,)
-}
+DISCRIMINATORS: dict[str, type[DiscriminatorConfig]] = {config.kind: config for config in get_args(DiscriminatorConfig)}
 """Config class of each kind of discriminator."""
 
 __all__ = [
     "DISCRIMINATORS",
     "GENERATORS",
+    "AutoGANConfig",
+    "AutoGANDiscriminator",
+    "AutoGANDiscriminatorConfig",
+    "AutoGANGenerator",
     "Discriminator",
     "DiscriminatorConfig",
     "Generator",
     "GeneratorConfig",
+    "LadderConfig",
+    "LadderGenerator",
     "LayerSpec",
+    "LocalityWindow",
     "NoiseMode",
     "StyleGAN2Config",
     "StyleGAN2Discriminator",
@@ -45,6 +77,21 @@ __all__ = [
     "StyleGAN2Generator",
     "StyleGAN3Config",
     "StyleGAN3Generator",
+    "TransGANConfig",
+    "TransGANDiscriminator",
+    "TransGANDiscriminatorConfig",
+    "TransGANGenerator",
+    "TransGANScale",
+    "TransGANStage",
+    "WGANGPConfig",
+    "WGANGPDiscriminator",
+    "WGANGPDiscriminatorConfig",
+    "WGANGPGenerator",
+    "ladder_schedule",
     "layer_schedule",
     "make_transform",
+    "transgan_v1",
+    "transgan_v1_discriminator",
+    "transgan_v2",
+    "transgan_v2_discriminator",
 ]

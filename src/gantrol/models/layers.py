@@ -234,9 +234,9 @@ class MappingNetwork(nn.Module):
         dtype = next(self.parameters()).dtype
         inputs = []
         if self.z_dim > 0:
-            inputs.append(normalize_2nd_moment(_check_width("z", z, self.z_dim).to(dtype)))
+            inputs.append(normalize_2nd_moment(check_width("z", z, self.z_dim).to(dtype)))
         if self.embed is not None:
-            inputs.append(normalize_2nd_moment(self.embed(_check_width("c", c, self.c_dim).to(dtype))))
+            inputs.append(normalize_2nd_moment(self.embed(check_width("c", c, self.c_dim).to(dtype))))
         w = torch.cat(inputs, dim=1)  # [N, z_dim + w_dim]
         for layer in self.layers:
             w = layer(w)  # [N, w_dim]
@@ -257,7 +257,8 @@ class MappingNetwork(nn.Module):
         return torch.cat([truncated, ws[:, truncation_cutoff:]], dim=1)
 
 
-def _check_width(name: str, x: Tensor | None, width: int) -> Tensor:
+def check_width(name: str, x: Tensor | None, width: int) -> Tensor:
+    """`x`, or a `ConfigError` unless it is there and of shape [N, width]."""
     if x is None:
         raise ConfigError(f"{name} is missing: this network needs {name} of shape [N, {width}]")
     if x.ndim != 2 or x.shape[1] != width:

@@ -2,10 +2,10 @@
 
 Dimensions: N batch · C channels · H W pixels · D features of w · L copies of w.
 
-Blocks double the resolution from a learned 4×4 constant. A layer is: modulated 3×3 convolution with demodulation
-(section 2.2) → + noise → + bias → leaky ReLU·√2 → clamp. How blocks become an image is the *architecture* (section 4.1
-and figure 7): `skip` sums upsampled colour images of all resolutions, `resnet` has residual connections, `orig` has
-neither.
+Blocks double the resolution from a learned 4×4 constant, or from sines that can be moved (StyleGAN3 paper, section 3,
+config B). A layer is: modulated 3×3 convolution with demodulation (section 2.2) → + noise → + bias → leaky ReLU·√2 →
+clamp. How blocks become an image is the *architecture* (section 4.1 and figure 7): `skip` sums upsampled colour images
+of all resolutions, `resnet` has residual connections, `orig` has neither.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from gantrol.models.config_checks import (
     check_power_of_two,
     check_unit_interval,
 )
+from gantrol.models.fourier_input import FourierInput
 from gantrol.models.layers import (
     LRELU_GAIN,
     Convolution,
@@ -64,6 +65,8 @@ class StyleGAN2Config:
     """How the blocks make the image: skip, resnet or orig."""
     use_noise: bool = True
     """Whether layers add per-pixel noise."""
+    use_fourier_input: bool = False
+    """Start from sines below two cycles per image instead of a learned constant, so that the input can be moved."""
     channel_base: int = 32768
     """A block of r pixels has channel_base/r channels, up to `channel_max`."""
     channel_max: int = 512
@@ -180,7 +183,8 @@ class SynthesisBlock(nn.Module):
     """All layers of one resolution.
 
     Args:
-        in_channels: channels of the previous block; 0 for the first one, which starts from a learned constant.
+        in_channels: channels of the previous block; 0 for the first one, which starts from a learned constant unless
+            it is given its input.
         out_channels: channels of this block.
         resolution_px: size of the output.
         is_last: whether this is the last block.
@@ -215,10 +219,10 @@ class SynthesisBlock(nn.Module):
                 conv_clamp=config.conv_clamp,
             )
 
-        if self.is_first:
-            self.const = nn.Parameter(torch.randn(out_channels, resolution_px, resolution_px))
-        else:
+        if not self.is_first:
             self.conv0 = layer(in_channels, up=2)
+        elif not config.use_fourier_input:
+            self.const = nn.Parameter(torch.randn(out_channels, resolution_px, resolution_px))
         self.conv1 = layer(out_channels, up=1)
         self.torgb: ToRGB | None = None
         if is_last or config.architecture == "skip":
@@ -246,7 +250,7 @@ class SynthesisBlock(nn.Module):
         """Maps features and image of the previous block to those of this one.
 
         Args:
-            x: features [N, C_in, H/2, W/2], None in the first block.
+            x: features [N, C_in, H/2, W/2]; in the first block [N, C_out, H, W], or None for the learned constant.
             img: image so far [N, C, H/2, W/2], or None.
             ws: `num_convs` + 1 times w [N, D].
             noise_mode: kind of per-pixel noise.
@@ -256,11 +260,11 @@ class SynthesisBlock(nn.Module):
             Features [N, C_out, H, W] and image [N, C, H, W] (None as long as there is none).
         """
         if x is None:
-            dtype = compute_dtype(self.const, dtype, self.is_low_precision)
-            x = self.const.to(dtype).expand(ws[0].shape[0], -1, -1, -1)
+            x = self.const.expand(ws[0].shape[0], -1, -1, -1)
+        x = x.to(compute_dtype(self.conv1.weight, dtype, self.is_low_precision))
+        if self.is_first:
             x = self.conv1(x, ws[0], noise_mode=noise_mode)
         else:
-            x = x.to(compute_dtype(self.conv1.weight, dtype, self.is_low_precision))
             if self.skip is not None:
                 # √½ on both branches keeps the variance of their sum.
                 y = self.skip(x, gain=math.sqrt(0.5))
@@ -286,6 +290,11 @@ class SynthesisNetwork(nn.Module):
         self.w_dim = config.w_dim
         resolutions = block_resolutions(config.resolution_px)
         widths = [min(config.channel_base // res, config.channel_max) for res in resolutions]
+        self.input: FourierInput | None = None
+        if config.use_fourier_input:
+            self.input = FourierInput(
+                w_dim=None, channels=widths[0], size_px=resolutions[0], sampling_rate=resolutions[0], bandwidth=2.0
+            )
         self.blocks = nn.ModuleList(
             SynthesisBlock(before, width, resolution_px=res, is_last=res == config.resolution_px, config=config)
             for before, width, res in zip([0, *widths[:-1]], widths, resolutions, strict=True)
@@ -318,7 +327,7 @@ class SynthesisNetwork(nn.Module):
         check_noise_mode(noise_mode)
         check_dtype(dtype)
         each = list(ws.to(next(self.parameters()).dtype).unbind(dim=1))
-        x: Tensor | None = None
+        x: Tensor | None = None if self.input is None else self.input(each[0])
         img: Tensor | None = None
         index = 0
         for block in self.blocks:
@@ -333,7 +342,8 @@ class SynthesisNetwork(nn.Module):
 class StyleGAN2Generator(StyleGenerator):
     """StyleGAN2 generator; a `gantrol.models.Generator`.
 
-    State-dict names: `mapping.w_avg`, `mapping.embed.*`, `mapping.layers.{i}.*`, `synthesis.blocks.0.const`,
+    State-dict names: `mapping.w_avg`, `mapping.embed.*`, `mapping.layers.{i}.*`, `synthesis.blocks.0.const` or
+    `synthesis.input.{weight, freqs, phases}`,
     `synthesis.blocks.{i}.{conv0, conv1}.{weight, bias, noise_const, noise_strength, affine.*}`,
     `synthesis.blocks.{i}.torgb.{weight, bias, affine.*}`, `synthesis.blocks.{i}.skip.weight`; block i has 4·2ⁱ pixels.
     """

@@ -19,13 +19,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from gantrol.errors import ConfigError
 from gantrol.models.config_checks import (
     check,
     check_at_least,
@@ -33,6 +32,7 @@ from gantrol.models.config_checks import (
     check_power_of_two,
     check_unit_interval,
 )
+from gantrol.models.fourier_input import FourierInput
 from gantrol.models.layers import (
     LRELU_GAIN,
     FullyConnected,
@@ -163,6 +163,104 @@ class LayerSpec:
     """Left, right, top, bottom at the temporary rate; negative crops."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Band:
+    """What the output of a layer can represent; in samples and cycles per image width."""
+
+    sampling_rate: int
+    """s."""
+    cutoff: float
+    """f_c: the band that is used."""
+    half_width: float
+    """f_h: half the transition band of the filters."""
+
+
+class ScheduledConfig(Protocol):
+    """The fields of a config that decide, together with its bands, about its layers."""
+
+    @property
+    def resolution_px(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def margin_px(self) -> int: ...
+    @property
+    def filter_size(self) -> int: ...
+    @property
+    def lrelu_upsampling(self) -> int: ...
+    @property
+    def channel_base(self) -> int: ...
+    @property
+    def channel_max(self) -> int: ...
+    @property
+    def num_low_precision_res(self) -> int: ...
+
+
+def chain_layers(
+    config: ScheduledConfig,
+    bands: Sequence[Band],
+    *,
+    num_critical: int,
+    conv_kernel: int = 3,
+    use_radial_filters: bool = False,
+) -> list[LayerSpec]:
+    """The layers whose outputs have `bands`, sized so that each fits the one before (paper, appendix C).
+
+    Args:
+        config: sizes and widths.
+        bands: of each layer's output, the last one that of the colours; the first is also that of the network's input.
+        num_critical: layers at the end, including the colour layer, that use the whole band.
+        conv_kernel: of all layers but the colours.
+        use_radial_filters: downsample with radial filters where not critically sampled.
+    """
+    n = len(bands) - 1
+    sizes = [band.sampling_rate + 2 * config.margin_px for band in bands[:-2]] + [config.resolution_px] * 2
+    widths = [round(min(config.channel_base / 2 / band.cutoff, config.channel_max)) for band in bands[:-1]]
+    widths.append(config.channels)
+
+    layers = []
+    for i, after in enumerate(bands):
+        last = max(i - 1, 0)
+        before = bands[last]
+        is_torgb = i == n
+        is_critical = i >= n - num_critical
+        kernel = 1 if is_torgb else conv_kernel
+        tmp_rate = max(before.sampling_rate, after.sampling_rate) * (1 if is_torgb else config.lrelu_upsampling)
+        up, down = tmp_rate // before.sampling_rate, tmp_rate // after.sampling_rate
+        up_taps = config.filter_size * up if up > 1 and not is_torgb else 1
+        down_taps = config.filter_size * down if down > 1 and not is_torgb else 1
+        # The convolution adds kernel − 1 pixels; the padding makes the output come out at exactly the wanted size.
+        total = (sizes[i] - 1) * down + 1 - (sizes[last] + kernel - 1) * up + up_taps + down_taps - 2
+        low = (total + up) // 2
+        layers.append(
+            LayerSpec(
+                index=i,
+                is_torgb=is_torgb,
+                is_critically_sampled=is_critical,
+                is_low_precision=after.sampling_rate * 2**config.num_low_precision_res > config.resolution_px,
+                in_channels=widths[last],
+                out_channels=widths[i],
+                in_size_px=sizes[last],
+                out_size_px=sizes[i],
+                in_sampling_rate=before.sampling_rate,
+                out_sampling_rate=after.sampling_rate,
+                tmp_sampling_rate=tmp_rate,
+                in_cutoff=before.cutoff,
+                out_cutoff=after.cutoff,
+                in_half_width=before.half_width,
+                out_half_width=after.half_width,
+                conv_kernel=kernel,
+                up=up,
+                down=down,
+                up_taps=up_taps,
+                down_taps=down_taps,
+                is_down_radial=use_radial_filters and not is_critical,
+                padding=(low, total - low, low, total - low),
+            )
+        )
+    return layers
+
+
 def layer_schedule(config: StyleGAN3Config) -> list[LayerSpec]:
     """The N + 1 synthesis layers (paper, section 3.2 and appendix C; the last makes the colours).
 
@@ -172,156 +270,20 @@ def layer_schedule(config: StyleGAN3Config) -> list[LayerSpec]:
     n, res = config.num_layers, config.resolution_px
     last_cutoff = res / 2
     last_stopband = last_cutoff * config.last_stopband_rel
-    exponents = [min(i / (n - config.num_critical), 1) for i in range(n + 1)]
-    cutoffs = [config.first_cutoff * (last_cutoff / config.first_cutoff) ** e for e in exponents]
-    stopbands = [config.first_stopband * (last_stopband / config.first_stopband) ** e for e in exponents]
-    rates = [2 ** math.ceil(math.log2(min(2 * ft, res))) for ft in stopbands]
-    half_widths = [max(ft, s / 2) - fc for ft, s, fc in zip(stopbands, rates, cutoffs, strict=True)]
-    sizes = [s + 2 * config.margin_px for s in rates[:-2]] + [res, res]
-    widths = [round(min(config.channel_base / 2 / fc, config.channel_max)) for fc in cutoffs[:-1]]
-    widths.append(config.channels)
-
-    layers = []
+    bands = []
     for i in range(n + 1):
-        before = max(i - 1, 0)
-        is_torgb = i == n
-        is_critical = i >= n - config.num_critical
-        kernel = 1 if is_torgb else config.conv_kernel
-        tmp_rate = max(rates[before], rates[i]) * (1 if is_torgb else config.lrelu_upsampling)
-        up, down = tmp_rate // rates[before], tmp_rate // rates[i]
-        up_taps = config.filter_size * up if up > 1 and not is_torgb else 1
-        down_taps = config.filter_size * down if down > 1 and not is_torgb else 1
-        # The convolution adds kernel − 1 pixels; the padding makes the output come out at exactly the wanted size.
-        total = (sizes[i] - 1) * down + 1 - (sizes[before] + kernel - 1) * up + up_taps + down_taps - 2
-        low = (total + up) // 2
-        layers.append(
-            LayerSpec(
-                index=i,
-                is_torgb=is_torgb,
-                is_critically_sampled=is_critical,
-                is_low_precision=rates[i] * 2**config.num_low_precision_res > res,
-                in_channels=widths[before],
-                out_channels=widths[i],
-                in_size_px=sizes[before],
-                out_size_px=sizes[i],
-                in_sampling_rate=rates[before],
-                out_sampling_rate=rates[i],
-                tmp_sampling_rate=tmp_rate,
-                in_cutoff=cutoffs[before],
-                out_cutoff=cutoffs[i],
-                in_half_width=half_widths[before],
-                out_half_width=half_widths[i],
-                conv_kernel=kernel,
-                up=up,
-                down=down,
-                up_taps=up_taps,
-                down_taps=down_taps,
-                is_down_radial=config.use_radial_filters and not is_critical,
-                padding=(low, total - low, low, total - low),
-            )
-        )
-    return layers
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# The input
-
-
-def make_transform(translate: Sequence[float] = (0.0, 0.0), rotate_deg: float = 0.0) -> Tensor:
-    """The 3×3 matrix that first turns the image about its centre, then moves it.
-
-    It maps points of the untransformed image to where they shall appear; x is right, y down, the image is one unit
-    wide. `FourierInput` evaluates its sines at the pixels of the *output*, hence it needs the inverse of this matrix:
-    `FourierInput.set_transform` inverts, the buffer `FourierInput.transform` holds the inverse.
-
-    Args:
-        translate: (x, y) in image widths; positive moves right and down.
-        rotate_deg: degrees; positive turns counter-clockwise as seen.
-
-    Returns:
-        float32 [3, 3].
-    """
-    angle = math.radians(rotate_deg)
-    cos, sin = math.cos(angle), math.sin(angle)
-    return torch.tensor([[cos, sin, translate[0]], [-sin, cos, translate[1]], [0.0, 0.0, 1.0]])
-
-
-class FourierInput(nn.Module):
-    """The input z₀: sines of fixed random frequencies within the band, mixed per pixel (paper, section 3.2, config G).
-
-    w turns and moves them through a learned rotation and translation; `transform`, which users set and which is never
-    saved, does the same from outside.
-
-    Args:
-        w_dim: width of w.
-        channels: C.
-        size_px: H = W, margins included.
-        sampling_rate: samples per image width.
-        bandwidth: radius of the disc of frequencies, in cycles per image.
-    """
-
-    freqs: Tensor
-    phases: Tensor
-    transform: Tensor
-    grid: Tensor
-
-    def __init__(self, *, w_dim: int, channels: int, size_px: int, sampling_rate: float, bandwidth: float) -> None:
-        super().__init__()
-        self.size_px = size_px
-        self.sampling_rate = sampling_rate
-        self.bandwidth = bandwidth
-        # |f|/bandwidth = exp(−ρ²/4) with ρ² ~ χ²₂ has the density 2r of the radii of a uniformly filled disc.
-        freqs = torch.randn(channels, 2)
-        radii = freqs.square().sum(dim=1, keepdim=True).sqrt()
-        freqs = bandwidth * freqs / radii * torch.exp(-radii.square() / 4)
-        self.register_buffer("freqs", freqs)
-        self.register_buffer("phases", torch.rand(channels) - 0.5)
-        self.weight = nn.Parameter(torch.randn(channels, channels))
-        self.affine = FullyConnected(w_dim, 4, zero_init=True)
-        with torch.no_grad():
-            self.affine.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]))  # no rotation, no translation
-        self.register_buffer("transform", torch.eye(3), persistent=False)
-        # Pixel centres, in image widths from the centre of the canvas; the margins lie beyond ±½.
-        axis = ((torch.arange(size_px) + 0.5) / size_px - 0.5) * (size_px / sampling_rate)
-        y, x = torch.meshgrid(axis, axis, indexing="ij")
-        self.register_buffer("grid", torch.stack([x.reshape(-1), y.reshape(-1)]), persistent=False)  # [2, P]
-
-    def set_transform(self, matrix: Tensor | None) -> None:
-        """Moves all images from now on by `matrix` (see `make_transform`); None is the identity.
-
-        Raises:
-            ConfigError: `matrix` [3, 3] has no inverse.
-        """
-        wanted = torch.eye(3) if matrix is None else matrix.detach().to("cpu", torch.float64)
-        try:
-            inverse = torch.linalg.inv(wanted)
-        except torch.linalg.LinAlgError as error:
-            raise ConfigError(f"this transform cannot be undone, it has no inverse: {wanted.tolist()}") from error
-        with torch.no_grad():
-            self.transform.copy_(inverse)
-
-    def forward(self, w: Tensor) -> Tensor:
-        """Maps w [N, D] to features [N, C, H, W] in the type of the weights."""
-        channels = self.freqs.shape[0]
-        t = self.affine(w)  # [N, 4] (a, b, t_x, t_y)
-        t = t / t[:, :2].norm(dim=1, keepdim=True)
-        a, b, tx, ty = t.unbind(dim=1)
-        zero, one = torch.zeros_like(a), torch.ones_like(a)
-        # R·T = rotation · translation by (−t_x, −t_y), row by row.
-        moved = torch.stack([a, -b, b * ty - a * tx, b, a, -b * tx - a * ty, zero, zero, one], dim=1)
-        matrix = moved.view(-1, 3, 3) @ self.transform  # [N, 3, 3]
-
-        freqs = self.freqs @ matrix[:, :2, :2]  # [N, C, 2]
-        phases = self.phases + (self.freqs @ matrix[:, :2, 2:]).squeeze(2)  # [N, C]
-        # Frequencies that the transform pushed out of the band fade instead of aliasing.
-        excess = (freqs.norm(dim=2) - self.bandwidth) / (self.sampling_rate / 2 - self.bandwidth)
-        amplitudes = (1 - excess).clamp(0, 1)  # [N, C]
-
-        angles = torch.baddbmm(phases.unsqueeze(2), freqs, self.grid.expand(w.shape[0], -1, -1))  # [N, C, P]
-        features = torch.sin(angles * (2 * math.pi))
-        # The amplitudes scale the mixing weights, not the much larger features.
-        mixing = self.weight * (amplitudes / math.sqrt(channels)).unsqueeze(1)  # [N, C_out, C]
-        return (mixing @ features).view(-1, channels, self.size_px, self.size_px)
+        exponent = min(i / (n - config.num_critical), 1)
+        cutoff = config.first_cutoff * (last_cutoff / config.first_cutoff) ** exponent
+        stopband = config.first_stopband * (last_stopband / config.first_stopband) ** exponent
+        rate = 2 ** math.ceil(math.log2(min(2 * stopband, res)))
+        bands.append(Band(sampling_rate=rate, cutoff=cutoff, half_width=max(stopband, rate / 2) - cutoff))
+    return chain_layers(
+        config,
+        bands,
+        num_critical=config.num_critical,
+        conv_kernel=config.conv_kernel,
+        use_radial_filters=config.use_radial_filters,
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -367,13 +329,18 @@ class SynthesisLayer(nn.Module):
         self.register_buffer("up_filter", up_filter, persistent=False)
         self.register_buffer("down_filter", down_filter, persistent=False)
 
-    def forward(self, x: Tensor, w: Tensor, *, update_emas: bool = False, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Maps features [N, I, H_in, W_in] and w [N, D] to [N, O, H_out, W_out]."""
-        spec = self.spec
+    def input_gain(self, x: Tensor, update_emas: bool) -> Tensor:
+        """The factor [] that brings the input to unit magnitude on average; `x` moves that average if asked to."""
         if update_emas:
             with torch.no_grad():
                 mean_square = x.detach().to(self.magnitude_ema.dtype).square().mean()
                 self.magnitude_ema.lerp_(mean_square, 1 - self.magnitude_ema_beta)
+        return self.magnitude_ema.rsqrt()
+
+    def forward(self, x: Tensor, w: Tensor, *, update_emas: bool = False, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Maps features [N, I, H_in, W_in] and w [N, D] to [N, O, H_out, W_out]."""
+        spec = self.spec
+        input_gain = self.input_gain(x, update_emas)
         dtype = compute_dtype(self.weight, dtype, spec.is_low_precision)
         styles = self.affine(w)  # [N, I]
         if spec.is_torgb:
@@ -384,7 +351,7 @@ class SynthesisLayer(nn.Module):
             styles,
             demodulate=not spec.is_torgb,
             padding=spec.conv_kernel - 1,
-            input_gain=self.magnitude_ema.rsqrt(),
+            input_gain=input_gain,
         )  # [N, O, H_in + k − 1, W_in + k − 1]
         bias = self.bias.to(dtype)
         if spec.is_torgb:  # neither resampling nor non-linearity: only bias and clamp are left
@@ -404,31 +371,26 @@ class SynthesisLayer(nn.Module):
 
 
 class SynthesisNetwork(nn.Module):
-    """The network ws ↦ image: Fourier input, N layers, colour layer. ws[0] steers the input, ws[i + 1] layer i."""
+    """The network ws ↦ image: Fourier input, N layers, colour layer.
 
-    def __init__(self, config: StyleGAN3Config) -> None:
+    Each layer takes its own w, in this order; if w moves the input, that takes the first one.
+
+    Args:
+        fourier_input: the input.
+        layers: the layers, built after the input.
+        w_dim: width of w.
+        output_scale: the image is the colour layer's output times this.
+    """
+
+    def __init__(
+        self, fourier_input: FourierInput, layers: Iterable[SynthesisLayer], *, w_dim: int, output_scale: float
+    ) -> None:
         super().__init__()
-        schedule = layer_schedule(config)
-        first = schedule[0]
-        self.w_dim = config.w_dim
-        self.num_ws = len(schedule) + 1
-        self.output_scale = config.output_scale
-        self.input = FourierInput(
-            w_dim=config.w_dim,
-            channels=first.in_channels,
-            size_px=first.in_size_px,
-            sampling_rate=first.in_sampling_rate,
-            bandwidth=first.in_cutoff,
-        )
-        self.layers = nn.ModuleList(
-            SynthesisLayer(
-                spec,
-                w_dim=config.w_dim,
-                conv_clamp=config.conv_clamp,
-                magnitude_ema_beta=config.magnitude_ema_beta,
-            )
-            for spec in schedule
-        )
+        self.w_dim = w_dim
+        self.output_scale = output_scale
+        self.input = fourier_input
+        self.layers = nn.ModuleList(layers)
+        self.num_ws = len(self.layers) + (fourier_input.affine is not None)
 
     def forward(
         self,
@@ -441,8 +403,8 @@ class SynthesisNetwork(nn.Module):
         """Renders ws [N, num_ws, w_dim].
 
         Args:
-            ws: one w for the input and one for each layer.
-            noise_mode: accepted for the common interface; StyleGAN3 has no noise.
+            ws: one w for the input, if w moves it, and one for each layer.
+            noise_mode: accepted for the common interface; there is no noise here.
             update_emas: update the layers' `magnitude_ema` before it is used.
             dtype: float32, or a half type in which the layers of the highest resolutions compute.
 
@@ -455,9 +417,9 @@ class SynthesisNetwork(nn.Module):
         check_ws(ws, self.num_ws, self.w_dim)
         check_noise_mode(noise_mode)
         check_dtype(dtype)
-        first, *rest = ws.to(self.input.weight.dtype).unbind(dim=1)
-        x = self.input(first)  # [N, C_0, size_0, size_0]
-        for layer, w in zip(self.layers, rest, strict=True):
+        each = ws.to(self.input.weight.dtype).unbind(dim=1)
+        x = self.input(each[0])  # [N, C_0, size_0, size_0]
+        for layer, w in zip(self.layers, each[-len(self.layers) :], strict=True):
             x = layer(x, w, update_emas=update_emas, dtype=dtype)
         return (x * self.output_scale).to(self.input.weight.dtype)  # [N, C, H, W]
 
@@ -472,6 +434,23 @@ class StyleGAN3Generator(StyleGenerator):
     synthesis: SynthesisNetwork
 
     def __init__(self, config: StyleGAN3Config) -> None:
-        synthesis = SynthesisNetwork(config)
+        first, *_ = schedule = layer_schedule(config)
+        fourier_input = FourierInput(
+            w_dim=config.w_dim,
+            channels=first.in_channels,
+            size_px=first.in_size_px,
+            sampling_rate=first.in_sampling_rate,
+            bandwidth=first.in_cutoff,
+        )
+        layers = [
+            SynthesisLayer(
+                spec,
+                w_dim=config.w_dim,
+                conv_clamp=config.conv_clamp,
+                magnitude_ema_beta=config.magnitude_ema_beta,
+            )
+            for spec in schedule
+        ]
+        synthesis = SynthesisNetwork(fourier_input, layers, w_dim=config.w_dim, output_scale=config.output_scale)
         super().__init__(config, synthesis, synthesis.num_ws)
         self.config = config

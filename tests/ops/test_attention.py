@@ -1,0 +1,106 @@
+"""Attention: the fused forward pass and the three backward passes against the definition."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd import gradcheck, gradgradcheck
+
+from gantrol.ops import attention as module
+from gantrol.ops.attention import attention, attention_by_definition, attention_probabilities
+from tests.reference import assert_close
+
+
+def _inputs(
+    n: int = 3, heads: int = 2, rows: int = 7, keys: int = 5, d: int = 4, *, shared_bias: bool = False
+) -> list[Tensor]:
+    rng = torch.Generator().manual_seed(1)
+    shapes = [(n, heads, rows, d), (n, heads, keys, d), (n, heads, keys, d), (1 if shared_bias else heads, rows, keys)]
+    return [torch.randn(shape, generator=rng, dtype=torch.float64).requires_grad_() for shape in shapes]
+
+
+@pytest.fixture
+def blockwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small blocks that divide nothing evenly, at any size."""
+    monkeypatch.setattr(module, "DIRECT_ELEMENTS", 0)
+    monkeypatch.setattr(module, "BLOCK_ROWS", 3)
+    monkeypatch.setattr(module, "BLOCK_ELEMENTS", 64)
+
+
+def _loop(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    out = torch.empty(*q.shape[:3], v.shape[3], dtype=q.dtype)
+    for n in range(q.shape[0]):
+        for h in range(q.shape[1]):
+            for i in range(q.shape[2]):
+                logits = [float(q[n, h, i] @ k[n, h, j]) / q.shape[3] ** 0.5 + bias[h, i, j] for j in range(k.shape[2])]
+                weights = [math.exp(x) for x in logits]
+                out[n, h, i] = sum(w * v[n, h, j] for j, w in enumerate(weights)) / sum(weights)
+    return out
+
+
+def test_definition_against_a_loop() -> None:
+    inputs = [x.detach() for x in _inputs()]
+    assert_close(attention_by_definition(*inputs), _loop(*inputs), rtol=1e-12)
+    assert_close(attention(*inputs), _loop(*inputs), rtol=1e-12)
+    probabilities = attention_probabilities(inputs[0], inputs[1], inputs[3])
+    assert_close(probabilities.sum(dim=-1), torch.ones(3, 2, 7), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shared_bias", [False, True])
+@pytest.mark.parametrize("shape", [(3, 2, 7, 5, 4), (1, 1, 1, 1, 1), (5, 3, 2, 9, 2)])
+@pytest.mark.usefixtures("blockwise")
+def test_blockwise_gradients(shape: tuple[int, ...], shared_bias: bool) -> None:
+    inputs = _inputs(*shape, shared_bias=shared_bias)
+    grad = torch.randn(shape[0], shape[1], shape[2], shape[4], dtype=torch.float64)
+    got = torch.autograd.grad(attention(*inputs), inputs, grad)
+    expected = torch.autograd.grad(attention_by_definition(*inputs), inputs, grad)
+    for name, x, y in zip("qkvb", got, expected, strict=True):
+        assert_close(x, y, rtol=1e-9, atol=1e-12, what=name)
+
+
+@pytest.mark.usefixtures("blockwise")
+def test_derivatives_of_both_orders() -> None:
+    inputs = _inputs(2, 2, 4, 3, 2)
+    assert gradcheck(attention, inputs)
+    assert gradgradcheck(attention, inputs)
+    assert gradcheck(attention, inputs[:3])
+    assert gradgradcheck(attention, inputs[:3])
+
+
+@pytest.mark.usefixtures("blockwise")
+def test_hidden_keys_get_nothing() -> None:
+    q, k, v, bias = _inputs()
+    hidden = torch.zeros_like(bias).masked_fill(torch.arange(5) == 2, -math.inf)
+    out = attention(q, k, v, bias + hidden)
+    grads = torch.autograd.grad(out.sum(), [k, v, bias], create_graph=True)
+    assert all(g.isfinite().all() for g in grads)
+    assert (grads[0][:, :, 2] == 0).all()
+    assert (grads[1][:, :, 2] == 0).all()
+    assert (grads[2][:, :, 2] == 0).all()
+    kept = [0, 1, 3, 4]
+    assert_close(out, attention(q, k[:, :, kept], v[:, :, kept], bias[:, :, kept]), rtol=1e-12)
+
+
+@pytest.mark.usefixtures("blockwise")
+def test_only_what_is_wanted() -> None:
+    q, k, v, bias = _inputs()
+    bias = bias.detach()
+    frozen = attention(q, k.detach(), v, bias)
+    twice = torch.autograd.grad(frozen.sum(), [q, v], create_graph=True)
+    once = torch.autograd.grad(frozen.sum(), [q, v])
+    for x, y in zip(once, twice, strict=True):
+        assert_close(x, y, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.usefixtures("blockwise")
+def test_short_types() -> None:
+    inputs = _inputs()
+    short = [x.detach().bfloat16().requires_grad_() for x in inputs]
+    assert attention(*short).dtype == torch.bfloat16
+    expected = torch.autograd.grad(attention(*inputs).sum(), inputs)
+    for x, y in zip(torch.autograd.grad(attention(*short).sum(), short), expected, strict=True):
+        assert x.dtype == torch.bfloat16
+        assert_close(x, y, rtol=0, atol_of_max=0.05)
