@@ -54,6 +54,14 @@ class Drawing:
     style: Literal["flat", "shaded"] = "flat"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Album:
+    """A tuple of configs."""
+
+    pages: tuple[Drawing, ...] = ()
+    frame: Literal["none", "thin"] = "thin"
+
+
 DRAWING = Drawing(shape=Disc(radius=2))
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -219,3 +227,21 @@ def test_overrides_of_a_training() -> None:
         override(config, ["loss.name=relativistc"])
     other = to_dict(preset("stylegan2", "tiny", DataShape(resolution_px=32)))["generator"]
     assert override(config, [f"generator={json.dumps(other)}"]).generator.kind == "stylegan2"
+
+
+def test_tuples_of_configs() -> None:
+    album = Album(pages=(DRAWING, Drawing(shape=Square())))
+    assert from_dict(Album, json.loads(json.dumps(to_dict(album)))) == album
+    changed = override(album, ["pages.1.shape.side_px=7", "pages.0.title=first", "frame=none"])
+    assert changed.pages[1].shape == Square(side_px=7)
+    assert (changed.pages[0].title, changed.frame) == ("first", "none")
+    assert override(album, ["pages=[]"]).pages == ()
+    for assignment, message in {
+        "pages.2.title=x": "there is no config field 'pages.2'; the items are numbered 0 to 1",
+        "pages.one.title=x": "there is no config field 'pages.one'; the items are numbered 0 to 1",
+        "pages.1.titel=x": "there is no config field 'pages.1.titel'; did you mean title",
+        "pages.1.layers=many": "pages.1.layers='many': expected int",
+    }.items():
+        with pytest.raises(ConfigError) as error:
+            override(album, [assignment])
+        assert message in str(error.value)

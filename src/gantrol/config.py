@@ -1,8 +1,8 @@
 """Frozen dataclasses as configuration: to and from plain JSON objects, and `field.subfield=value` overrides.
 
 A config is checked when it is constructed (`__post_init__` raises `ConfigError`); this file only converts. Values are
-coerced to the annotated types: bool, int, float, str, tuples of them, nested dataclasses, `X | None`, and unions of
-config classes, which are told apart by their class variable `kind`.
+coerced to the annotated types: bool, int, float, str, nested dataclasses, tuples of any of these, `X | None`, and
+unions of config classes, which are told apart by their class variable `kind`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ def to_dict(config: Any) -> dict[str, Any]:
     """A config as a JSON-ready object; classes with a `kind` carry it as their first key."""
     result: dict[str, Any] = {"kind": config.kind} if hasattr(config, "kind") else {}
     for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            value = to_dict(value)
-        elif isinstance(value, tuple):
-            value = list(value)
-        result[field.name] = value
+        result[field.name] = _plain(getattr(config, field.name))
     return result
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def from_dict(cls: type[C], data: Mapping[str, Any], *, where: str = "") -> C:
@@ -59,6 +60,8 @@ def from_dict(cls: type[C], data: Mapping[str, Any], *, where: str = "") -> C:
 def override(config: C, assignments: Sequence[str]) -> C:
     """`config` with `field.subfield=value` assignments applied; values are JSON, or else plain text.
 
+    The items of a tuple are named by their number: `stages.0.depth=3`.
+
     Raises:
         ConfigError: an assignment has no `=`, names an unknown field, or its value does not fit.
     """
@@ -71,18 +74,24 @@ def override(config: C, assignments: Sequence[str]) -> C:
             value = json.loads(text)
         except json.JSONDecodeError:
             value = {"none": None, "true": True, "false": False}.get(text.lower(), text)
-        node = data
+        node: Any = data
         *parents, last = path.split(".")
         for depth, name in enumerate([*parents, last]):
             here = ".".join([*parents, last][: depth + 1])
-            if not isinstance(node, dict):
+            if isinstance(node, list):
+                if not name.isdecimal() or int(name) >= len(node):
+                    items = f"the items are numbered 0 to {len(node) - 1}" if node else "the list is empty"
+                    raise ConfigError(f"there is no config field {here!r}; {items}")
+            elif not isinstance(node, dict):
                 raise ConfigError(f"{here.rpartition('.')[0]!r} has no fields, so there is no {here!r}")
-            if name not in node or name == "kind":
+            elif name not in node or name == "kind":
                 known = [key for key in node if key != "kind"]
                 raise ConfigError(f"there is no config field {here!r}; {nearest(name, known)}")
+            key = int(name) if isinstance(node, list) else name
             if depth < len(parents):
-                node = node[name]
-        node[last] = value
+                node = node[key]
+            else:
+                node[key] = value
     return from_dict(type(config), data)
 
 
@@ -112,9 +121,13 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
                 errors.append(str(error))
         raise ConfigError(errors[0])
     if origin is typing.Literal:
+        if value is None and "none" in get_args(hint):
+            return "none"  # what `override` makes of `field=none`
         if value not in get_args(hint):
             raise ConfigError(f"{where}={value!r}: expected one of {', '.join(map(str, get_args(hint)))}")
         return value
+    if hint is str and value is None:
+        return "none"  # the same
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast(type, hint), value, where=where)
     if origin is tuple:
@@ -124,7 +137,9 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
         kinds = [inner[0]] * len(value) if len(inner) == 2 and inner[1] is Ellipsis else list(inner)
         if len(kinds) != len(value):
             raise ConfigError(f"{where}={value!r}: expected {len(kinds)} values")
-        return tuple(_coerce(kind, item, where) for kind, item in zip(kinds, value, strict=True))
+        # Numbers are told apart by the whole list; objects need their place in it.
+        places = [f"{where}.{i}" if isinstance(item, Mapping) else where for i, item in enumerate(value)]
+        return tuple(_coerce(*item) for item in zip(kinds, value, places, strict=True))
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         if not math.isfinite(value):
             raise ConfigError(f"{where}={value}: expected a finite number")

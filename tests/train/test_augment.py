@@ -204,7 +204,7 @@ def test_nothing_is_read_back_from_the_device() -> None:
 # DiffAugment
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", ["color", "translation", "cutout", "hue"])
 def test_diffaugment_operations(name: str) -> None:
     images = pictures(64, side=16)
     result = diffaugment(images, DiffAugmentConfig(policy=name))

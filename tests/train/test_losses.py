@@ -10,12 +10,17 @@ from torch import nn
 
 from gantrol.errors import ConfigError
 from gantrol.ops import filter2d
-from gantrol.train.config import AdamConfig
+from gantrol.train.config import LOSS_NAMES, AdamConfig, LossConfig
 from gantrol.train.ema import ema_beta, update_ema
 from gantrol.train.losses import (
+    LOSSES,
     adversarial_loss,
     blur_kernel,
+    drift,
     gradient_penalty,
+    interpolate,
+    interpolate_penalty,
+    mode_seeking,
     path_length_penalty,
     path_lengths,
 )
@@ -47,6 +52,74 @@ def test_relativistic_by_hand() -> None:
     torch.testing.assert_close(loss.d_pair(fake, real), torch.tensor([softplus(-1.5), softplus(-0.75)]))
 
 
+FAKE, REAL = (0.5, -1.0), (2.0, -0.25)
+MEAN_FAKE, MEAN_REAL = -0.25, 0.875
+
+BY_HAND = {
+    # name: (generator's, discriminator's on fakes, discriminator's on reals), per sample
+    "saturating": ([-softplus(y) for y in FAKE], [softplus(y) for y in FAKE], [softplus(-x) for x in REAL]),
+    "hinge": ([-0.5, 1.0], [1.5, 0.0], [0.0, 1.25]),
+    "lsgan": ([0.25, 4.0], [0.25, 1.0], [1.0, 1.5625]),
+    "wgan": ([-0.5, 1.0], [0.5, -1.0], [-2.0, 0.25]),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_losses_by_hand(name: str) -> None:
+    loss = adversarial_loss(name)
+    fake, real = torch.tensor(FAKE)[:, None], torch.tensor(REAL)[:, None]
+    of_g, of_fake, of_real = (torch.tensor(values) for values in BY_HAND[name])
+    assert loss.d_fake is not None
+    assert loss.d_real is not None
+    assert not loss.is_relativistic
+    torch.testing.assert_close(loss.g(fake, None), of_g)
+    torch.testing.assert_close(loss.d_fake(fake), of_fake)
+    torch.testing.assert_close(loss.d_real(real), of_real)
+
+
+def test_relativistic_average_by_hand() -> None:
+    """½[E s(−(f(x) − E f(y))) + E s(f(y) − E f(x))], and the same with x and y exchanged."""
+    loss = adversarial_loss("relativistic-average")
+    fake, real = torch.tensor(FAKE)[:, None], torch.tensor(REAL)[:, None]
+    assert loss.d_pair is not None
+    of_d = [(softplus(-(x - MEAN_FAKE)) + softplus(y - MEAN_REAL)) / 2 for x, y in zip(REAL, FAKE, strict=True)]
+    of_g = [(softplus(-(y - MEAN_REAL)) + softplus(x - MEAN_FAKE)) / 2 for x, y in zip(REAL, FAKE, strict=True)]
+    torch.testing.assert_close(loss.d_pair(fake, real), torch.tensor(of_d))
+    torch.testing.assert_close(loss.g(fake, real), torch.tensor(of_g))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_pulls_the_right_way(name: str) -> None:
+    """The generator raises fake logits; the discriminator lowers them and raises real ones."""
+    loss = adversarial_loss(name)
+    fake, real = torch.tensor([[0.3]], requires_grad=True), torch.tensor([[-0.2]], requires_grad=True)
+    (of_g,) = torch.autograd.grad(loss.g(fake, real).sum(), [fake])
+    if loss.d_pair is not None:
+        value = loss.d_pair(fake, real)
+    else:
+        assert loss.d_fake is not None
+        assert loss.d_real is not None
+        value = loss.d_fake(fake) + loss.d_real(real)
+    of_fake, of_real = torch.autograd.grad(value.sum(), [fake, real])
+    assert of_g < 0
+    assert of_fake > 0
+    assert of_real < 0
+
+
+def test_names_of_whole_objectives() -> None:
+    config = LossConfig(r1_gamma=2.0, pl_weight=1.0).named("wgan-gp-eps")
+    assert (config.name, config.gp_weight, config.drift_weight, config.r1_gamma) == ("wgan", 10.0, 1e-3, 0.0)
+    assert config.pl_weight == 1.0
+    assert config.named("wgan-gp").drift_weight == 0
+    hinge = config.named("hinge")
+    assert (hinge.name, hinge.gp_weight, hinge.drift_weight) == ("hinge", 0, 0)
+    assert LossConfig(r1_gamma=2.0).named("relativistic").r1_gamma == 2.0
+    for name in LOSS_NAMES:
+        assert LossConfig().named(name).name in LOSSES
+    with pytest.raises(ConfigError, match="wgan-gp"):
+        LossConfig().named("wgan_gp")
+
+
 def test_unknown_loss_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="relativistic"):
         adversarial_loss("relativistik")
@@ -61,6 +134,70 @@ def test_gradient_penalty_by_hand() -> None:
     torch.testing.assert_close(penalty.detach(), 9 * norms)
     (da,) = torch.autograd.grad(penalty.sum(), [a])
     torch.testing.assert_close(da, 6 * norms.sum())
+
+
+def test_interpolate_penalty_by_hand() -> None:
+    """D(x) = a·Σx²/2 has the gradient norm a‖x‖: the penalty is (a‖x‖ − φ)²/φ², its derivative 2(a‖x‖ − φ)‖x‖/φ²."""
+    a, target = torch.tensor(3.0, requires_grad=True), 2.0
+    x = torch.randn(2, 1, 2, 2, requires_grad=True)
+    penalty = interpolate_penalty((a * x.square() / 2).sum([1, 2, 3])[:, None], x, target)
+    norms = x.detach().square().sum([1, 2, 3]).sqrt()
+    torch.testing.assert_close(penalty.detach(), (3 * norms - target) ** 2 / target**2)
+    (da,) = torch.autograd.grad(penalty.sum(), [a])
+    torch.testing.assert_close(da, (2 * (3 * norms - target) * norms / target**2).sum())
+
+
+def test_interpolate_penalty_by_finite_differences() -> None:
+    """Its derivative in the weights of a small critic, in float64, against differences of the penalty itself."""
+    torch.manual_seed(0)
+    critic = nn.Sequential(nn.Conv2d(2, 3, 2), nn.GELU(), nn.Flatten(), nn.Linear(12, 1)).double()
+    images = torch.randn(3, 2, 3, 3, dtype=torch.float64).requires_grad_()
+    weight = next(critic.parameters())
+
+    def penalty() -> torch.Tensor:
+        return interpolate_penalty(critic(images), images).mean()
+
+    (gradient,) = torch.autograd.grad(penalty(), [weight])
+    step = 1e-5
+    for index in (0, 7, 23):
+        values = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                weight.view(-1)[index] += sign * step
+            values.append(penalty().item())
+            with torch.no_grad():
+                weight.view(-1)[index] -= sign * step
+        assert gradient.reshape(-1)[index].item() == pytest.approx((values[0] - values[1]) / (2 * step), rel=1e-5)
+
+
+def test_a_flat_critic_has_a_finite_penalty() -> None:
+    """The norm 0 has no derivative; it must not become NaN."""
+    a = torch.tensor(0.0, requires_grad=True)
+    x = torch.randn(2, 1, 2, 2, requires_grad=True)
+    penalty = interpolate_penalty((a * x).sum([1, 2, 3])[:, None], x)
+    torch.testing.assert_close(penalty.detach(), torch.ones(2))
+    (da,) = torch.autograd.grad(penalty.sum(), [a])
+    assert da.isfinite()
+
+
+def test_interpolates_lie_between() -> None:
+    """One a per pair: all pixels of an image are the same mixture, and images differ."""
+    torch.manual_seed(0)
+    between = interpolate(torch.ones(500, 1, 2, 2), torch.zeros(500, 1, 2, 2))
+    assert torch.equal(between, between[:, :, :1, :1].expand_as(between))
+    assert 0 <= between.min() < 0.02 < 0.98 < between.max() <= 1
+
+
+def test_drift_squares_the_mean() -> None:
+    torch.testing.assert_close(drift(torch.tensor([[1.0], [-3.0]])), torch.tensor(1.0))  # of the squares: 5
+
+
+def test_mode_seeking_by_hand() -> None:
+    """Images differ by 0.5 where latents differ by 2: 1/(0.25 + 10⁻⁵). Equal images cost the most."""
+    z = torch.tensor([[0.0], [0.0], [2.0], [-2.0], [9.0]])  # the fifth has no partner
+    images = z[:, :, None, None] / 4
+    torch.testing.assert_close(mode_seeking(images, z), torch.tensor(1 / (0.25 + 1e-5)))
+    torch.testing.assert_close(mode_seeking(0 * images, z), torch.tensor(1e5))
 
 
 def test_path_lengths_by_hand() -> None:

@@ -10,12 +10,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from gantrol.cli import INTERRUPTED
 from gantrol.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gantrol.train.transfer import Source
 
 _OVERRIDE = re.compile(r"[a-z_][a-z0-9_.]*=", re.ASCII)
 
@@ -28,19 +31,27 @@ class Train:
 
     Example: gantrol train --preset stylegan3-t --data few.zip --out runs/few --augment ada
 
+    Example: gantrol train --preset transgan-v1-s --d autogan --loss hinge --data faces.zip --out runs/swap
+
+    Example: gantrol train --init runs/first --data few.zip --out runs/second --freeze-d 2
+
     Example: gantrol train --resume runs/first
     """
 
     preset: str | None = None
-    """Family of networks: `gantrol presets` lists them."""
+    """Family of networks: `gantrol presets` lists them; by default with --init: that of the model."""
     data: Path | None = None
     """Dataset zip or folder."""
     out: Path | None = None
     """The run folder to write."""
     resume: Path | None = None
     """Continue the run in this folder instead of starting a new one."""
-    scale: str = "base"
-    """tiny, small, base or paper."""
+    init: str | None = None
+    """Start from the weights of this model: a run, a model folder or a Hub id. What fits is listed."""
+    freeze_d: int = 0
+    """With --init: so many blocks of the discriminator, from the highest resolution on, keep its weights (Freeze-D)."""
+    scale: str | None = None
+    """tiny, small, base or paper; by default base, with --init that of the model or the nearest."""
     kimg: float | None = None
     """Length in thousands of images shown; by default the scale's."""
     minutes: float | None = None
@@ -53,8 +64,10 @@ class Train:
     """Machines."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train."""
+    d: str | None = None
+    """Discriminator instead of the preset's: stylegan2, transgan-v1, transgan-v2, autogan or wgan-gp."""
     loss: str | None = None
-    """Adversarial loss: non-saturating or relativistic."""
+    """non-saturating, saturating, hinge, lsgan, wgan, wgan-gp, wgan-gp-eps, relativistic or relativistic-average."""
     augment: Literal["none", "ada", "diffaugment"] | None = None
     """Augmentation for small datasets: ada adapts its strength, diffaugment is fixed; by default the preset's."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -78,9 +91,10 @@ def arrange(arguments: Sequence[str]) -> list[str]:
 
 
 def run(options: Train) -> int:
-    from gantrol.train.run import check_is_new, create_run, discard_run, read_config, write_config
+    from gantrol.train.run import check_is_new, create_run, discard_run, has_checkpoint, read_config, write_config
 
     command = "gantrol " + shlex.join(sys.argv[1:])
+    source: Source | None = None
     if options.resume is not None:
         _check_resume(options)
         folder = options.resume
@@ -88,8 +102,10 @@ def run(options: Train) -> int:
         command = original or command
         if options.kimg is not None:
             config = replace(config, kimg=options.kimg)
+        if config.init and not has_checkpoint(folder):  # else the checkpoint holds what came from that model
+            source = _source(config.init)
     else:
-        folder, config = _new_config(options)
+        folder, config, source = _new_config(options)
         check_is_new(folder)
     if options.minutes is not None and not options.minutes > 0:
         raise ConfigError(f"--minutes {options.minutes:g}: expected a positive number")
@@ -121,6 +137,7 @@ def run(options: Train) -> int:
                 report,
                 is_resumed=options.resume is not None,
                 max_minutes=options.minutes,
+                source=source,
             )
     except BaseException:
         if options.resume is None and fabric.is_global_zero:
@@ -147,18 +164,39 @@ def _check_resume(options: Train) -> None:
             )
 
 
-def _new_config(options: Train) -> tuple[Path, Any]:
-    """The run folder and config of a new training."""
+def _source(name: str) -> Source:
+    """The model that a training starts from."""
+    from gantrol.model import load
+    from gantrol.train.transfer import Source
+
+    model = load(name, device="cpu")
+    path = Path(name).expanduser()
+    return Source(
+        name=str(path.resolve()) if path.exists() else name,
+        generator=model.generator,
+        discriminator=model.discriminator,
+        training=model.training,
+    )
+
+
+def _new_config(options: Train) -> tuple[Path, Any, Source | None]:
+    """The run folder and config of a new training, and the model that it starts from."""
     from gantrol.config import override
     from gantrol.data.dataset import ImageDataset
-    from gantrol.train.presets import DataShape, choose_precision, preset
+    from gantrol.train.presets import DataShape, choose_precision, discriminator_config, preset, stable_precision
+    from gantrol.train.transfer import freeze_blocks, transfer_config
 
     for name in ("preset", "data", "out"):
-        if getattr(options, name) is None:
+        if getattr(options, name) is None and (name != "preset" or options.init is None):
             raise ConfigError(
                 f"--{name} is missing; example: gantrol train --preset stylegan3-t --scale tiny --data F.zip --out RUN"
             )
-    assert options.preset is not None
+    if options.freeze_d and options.init is None:
+        raise ConfigError("--freeze-d keeps weights of the model that --init names: give --init MODEL too")
+    for assignment in options.overrides:
+        if assignment.startswith(("init=", "init_sha256=")):
+            raise ConfigError(f"{assignment}: give the model to start from with --init MODEL")
+    source = None if options.init is None else _source(options.init)
     assert options.data is not None
     assert options.out is not None
     dataset = ImageDataset(options.data, use_labels=options.use_labels, skip_bad=options.skip_bad)
@@ -170,16 +208,35 @@ def _new_config(options: Train) -> tuple[Path, Any]:
         label_dim=dataset.label_dim if options.use_labels else 0,
     )
     precision = options.precision if options.precision != "auto" else choose_precision(_device_type(options.device))
-    config = preset(options.preset, options.scale, shape, batch=options.batch, precision=precision)
-    config = replace(config, data=str(options.data.resolve()), x_flip=options.x_flip, seed=options.seed)
-    config = replace(config, skip_bad=options.skip_bad)
+    if source is not None:
+        config = transfer_config(
+            source,
+            shape,
+            preset_name=options.preset,
+            scale=options.scale,
+            batch=options.batch,
+            precision=precision,
+        )
+    else:
+        assert options.preset is not None
+        config = preset(options.preset, options.scale or "base", shape, batch=options.batch, precision=precision)
+    if options.d is not None:
+        d = discriminator_config(options.d, config.scale, shape, batch=options.batch, precision=config.precision)
+        config = replace(config, discriminator=d)
+    if options.precision == "auto":
+        config = replace(config, precision=stable_precision(config))
+    config = replace(config, data=str(options.data.resolve()), skip_bad=options.skip_bad, seed=options.seed)
+    config = replace(config, x_flip=options.x_flip or config.x_flip)
     if options.kimg is not None:
         config = replace(config, kimg=options.kimg)
     if options.loss is not None:
-        config = replace(config, loss=replace(config.loss, name=options.loss))
+        config = replace(config, loss=config.loss.named(options.loss))
     if options.augment is not None:
         config = replace(config, augment=replace(config.augment, name=options.augment))
-    return options.out, override(config, options.overrides)
+    config = override(config, options.overrides)
+    if options.freeze_d:
+        config = replace(config, discriminator=freeze_blocks(config.discriminator, options.freeze_d))
+    return options.out, config, source
 
 
 def _device_type(device: str) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from gantrol.errors import ConfigError, nearest
 from gantrol.models import DiscriminatorConfig, GeneratorConfig
 from gantrol.train.augment import AugmentConfig
+from gantrol.train.cotrain import CoTrainConfig
+from gantrol.train.ema import ema_beta
+from gantrol.train.locality import LocalityConfig
 from gantrol.train.losses import LOSSES
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -44,7 +47,18 @@ class LossConfig:
     """The adversarial loss and its regularisers."""
 
     name: str = "non-saturating"
-    """Adversarial loss: `non-saturating` or `relativistic`."""
+    """Adversarial loss: `non-saturating`, `saturating`, `hinge`, `lsgan`, `wgan`, `relativistic` (pairs) or
+    `relativistic-average`."""
+    gp_weight: float = 0.0
+    """Weight λ of WGAN-GP's penalty λ/φ²·(‖∇D‖ − φ)² between reals and fakes; 0 turns it off."""
+    gp_target: float = 1.0
+    """The norm φ that this penalty asks of D's gradient."""
+    gp_interval: int = 1
+    """D's steps between two evaluations of this penalty, which is scaled up to match."""
+    drift_weight: float = 0.0
+    """Weight of (mean D(real))²; TransGAN's `wgan-gp-eps` has 0.001."""
+    mode_seeking_weight: float = 0.0
+    """Weight of 1/(distance of fakes / distance of their latents) in the generator's loss; 0 turns it off."""
     r1_gamma: float = 1.0
     """Weight γ of the gradient penalty on reals, (γ/2)·‖∇D‖²; 0 turns it off."""
     r2_gamma: float = 0.0
@@ -67,12 +81,36 @@ class LossConfig:
     def __post_init__(self) -> None:
         if self.name not in LOSSES:
             raise ConfigError(f"there is no loss {self.name!r}; {nearest(self.name, LOSSES)}")
-        for name in ("r1_gamma", "r2_gamma", "pl_weight", "blur_sigma_px", "blur_fade_kimg"):
+        weights = ("r1_gamma", "r2_gamma", "pl_weight", "gp_weight", "drift_weight", "mode_seeking_weight")
+        for name in (*weights, "blur_sigma_px", "blur_fade_kimg"):
             _require(getattr(self, name) >= 0, f"loss.{name}", getattr(self, name), "0 or more")
-        for name in ("r_interval", "pl_interval", "pl_batch_shrink"):
+        for name in ("r_interval", "pl_interval", "pl_batch_shrink", "gp_interval"):
             _require(getattr(self, name) >= 1, f"loss.{name}", getattr(self, name), "1 or more")
+        _require(self.gp_target > 0, "loss.gp_target", self.gp_target, "a positive number")
         probability = self.style_mixing_prob
         _require(0 <= probability <= 1, "loss.style_mixing_prob", probability, "a number from 0 to 1")
+
+    def named(self, name: str) -> LossConfig:
+        """This config with the objective `name`: one of `LOSSES`, or of `WGAN_GP`, which is a loss with its penalties.
+
+        What belongs to WGAN-GP comes and goes with its name: `wgan-gp` turns R1 and R2 off, `hinge` turns the penalty
+        between reals and fakes off. R1, R2 and the path length stay as they are under all other names.
+
+        Raises:
+            ConfigError: there is no such name; the nearest are given.
+        """
+        if name in WGAN_GP:
+            return replace(self, name="wgan", r1_gamma=0.0, r2_gamma=0.0, gp_weight=10.0, drift_weight=WGAN_GP[name])
+        if name not in LOSSES:
+            raise ConfigError(f"there is no loss {name!r}; {nearest(name, LOSS_NAMES)}")
+        return replace(self, name=name, gp_weight=0.0, drift_weight=0.0)
+
+
+WGAN_GP = {"wgan-gp": 0.0, "wgan-gp-eps": 1e-3}
+"""Names of a Wasserstein loss with the gradient penalty of weight 10, and the weight of its drift term."""
+
+LOSS_NAMES = (*LOSSES, *WGAN_GP)
+"""What `--loss` takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +133,10 @@ class TrainConfig:
     """Optimiser of the discriminator."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Augmentation of what the discriminator sees."""
+    cotrain: CoTrainConfig = field(default_factory=CoTrainConfig)
+    """Super-resolution as a second task of the generator, for generators of several stages."""
+    locality: LocalityConfig = field(default_factory=LocalityConfig)
+    """Attention to near tokens at the start, for generators with attention."""
     data: str = ""
     """Dataset zip or folder."""
     x_flip: bool = False
@@ -107,10 +149,20 @@ class TrainConfig:
     """Images per step, over all devices."""
     micro_batch: int | None = None
     """Images per forward pass and device; gradients are accumulated. null: all of a device's share at once."""
+    n_critic: int = 1
+    """Steps of the discriminator per step of the generator; each shows `batch` new real images."""
+    g_batch_factor: int = 1
+    """Fakes in a step of the generator per real image in one of the discriminator."""
+    clip_norm: float | None = None
+    """Gradients of each network are scaled down to this L2 norm, over all of its parameters; null: never."""
+    lr_decay: Literal["none", "linear"] = "none"
+    """`linear`: learning rates fall to 0 at the end of the training (`kimg`)."""
     kimg: float = 25000.0
     """Length of the training in thousands of real images shown."""
+    ema_beta: float | None = None
+    """Fixed decay of the generator's moving average per step of the generator; null: by its half-life."""
     ema_half_life_kimg: float = 10.0
-    """Half-life of the generator's moving average, in thousands of images."""
+    """Half-life of the generator's moving average, in thousands of images; a step counts batch · n_critic of them."""
     ema_ramp_up: float | None = 0.05
     """The half-life is at most this share of the images seen so far; null: no ramp."""
     precision: Precision = "fp32"
@@ -125,6 +177,10 @@ class TrainConfig:
     """How many of the newest checkpoints stay on disk."""
     workers: int = 2
     """Threads that read and decode images."""
+    init: str = ""
+    """Model that the weights come from, empty if they were drawn; set by `--init`. What fitted is in RUN/init.json."""
+    init_sha256: str = ""
+    """SHA-256 of that model's tensors."""
 
     def __post_init__(self) -> None:
         _require(self.batch >= 1, "batch", self.batch, "1 or more")
@@ -132,6 +188,10 @@ class TrainConfig:
             _require(self.micro_batch >= 1, "micro_batch", self.micro_batch, "1 or more")
         _require(0 <= self.kimg < math.inf, "kimg", self.kimg, "a number, 0 or more")
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        for name in ("n_critic", "g_batch_factor"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        _require(self.clip_norm is None or self.clip_norm > 0, "clip_norm", self.clip_norm, "a positive number or null")
+        _require(self.ema_beta is None or 0 <= self.ema_beta < 1, "ema_beta", self.ema_beta, "from 0 to 1, or null")
         _require(self.ema_half_life_kimg > 0, "ema_half_life_kimg", self.ema_half_life_kimg, "a positive number")
         _require(self.tick_kimg > 0, "tick_kimg", self.tick_kimg, "a positive number")
         for name in ("sample_ticks", "keep_checkpoints", "workers"):
@@ -141,3 +201,15 @@ class TrainConfig:
             if getattr(g, name) != getattr(d, name):
                 raise ConfigError(f"generator.{name}={getattr(g, name)} but discriminator.{name}={getattr(d, name)}")
         self.augment.check_images(g.resolution_px, g.channels)
+
+    def lr_share(self, n_img: int) -> float:
+        """The learning rates after `n_img` images, as a share of those at the start."""
+        if self.lr_decay == "none":
+            return 1.0
+        return max(1 - n_img / max(self.kimg * 1000, 1), 0.0)
+
+    def ema_beta_at(self, n_img: int) -> float:
+        """The decay of the generator's moving average in a step of the generator after `n_img` images."""
+        if self.ema_beta is not None:
+            return self.ema_beta
+        return ema_beta(self.batch * self.n_critic, n_img, self.ema_half_life_kimg, self.ema_ramp_up)

@@ -7,10 +7,10 @@ from torch import nn
 
 
 def ema_beta(batch: int, n_img: int, half_life_kimg: float, ramp_up: float | None) -> float:
-    """The decay for one step of `batch` images: 0.5^(batch / half-life).
+    """The decay for one step of the generator: 0.5^(batch / half-life).
 
     Args:
-        batch: images of this step, over all devices.
+        batch: images shown since its last step, over all devices.
         n_img: images seen before this step.
         half_life_kimg: half-life in thousands of images.
         ramp_up: the half-life is at most this share of the images seen so far; None turns the ramp off.

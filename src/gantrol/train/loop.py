@@ -17,6 +17,7 @@ import torch
 from lightning_fabric import Fabric
 
 from gantrol import checkpoint
+from gantrol.atomic import write_json
 from gantrol.data.dataset import ImageDataset
 from gantrol.data.loader import batches
 from gantrol.errors import CheckpointError, ConfigError, TrainingError
@@ -26,6 +27,7 @@ from gantrol.train.log import RunLog
 from gantrol.train.run import GRID_COLUMNS, GRID_ROWS, save_fakes, save_reals
 from gantrol.train.state import CHECKPOINTS, TrainState, seed_step
 from gantrol.train.steps import Stats, Trainer
+from gantrol.train.transfer import INIT, Source, start_from
 
 
 class Reporter(Protocol):
@@ -75,6 +77,7 @@ def train(
     *,
     is_resumed: bool = False,
     max_minutes: float | None = None,
+    source: Source | None = None,
 ) -> bool:
     """Trains until `config.kimg` thousand images have been shown, in the run folder `folder`.
 
@@ -85,13 +88,14 @@ def train(
         reporter: is told about progress.
         is_resumed: continue from the newest valid checkpoint, or from the start if none was ever written.
         max_minutes: stop after this time, with a checkpoint; None: no limit.
+        source: the model that a training with `config.init` starts from; not needed once there is a checkpoint.
 
     Returns:
         True if the training reached its end or its time limit, False if a signal stopped it (the state is saved).
 
     Raises:
         DataError: the dataset cannot be read.
-        ConfigError: the dataset and the config do not fit.
+        ConfigError: the dataset and the config do not fit, or nothing of the source fits.
         CheckpointError: no valid checkpoint to resume from, or the state cannot be written.
         TrainingError: a loss is not finite; the newest checkpoint is from before.
     """
@@ -112,6 +116,8 @@ def train(
         for skipped in newest.skipped:
             reporter.message(f"{skipped} is damaged; using an older one")
         state.load(newest.path)
+    elif config.init:
+        _initialise(config, state, source, folder, fabric, reporter)
     log = RunLog(folder, state.n_img) if fabric.is_global_zero else None
     labels = all_labels(dataset, fabric.device) if config.use_labels else None
     trainer = Trainer(
@@ -187,6 +193,22 @@ def train(
         if log is not None:
             log.close()
     return not stop.is_set
+
+
+def _initialise(
+    config: TrainConfig, state: TrainState, source: Source | None, folder: Path, fabric: Fabric, reporter: Reporter
+) -> None:
+    """Takes over the weights of the model that the config names, and writes down which."""
+    if source is None:
+        raise CheckpointError(f"{folder} begins from {config.init}, which was not given to this training")
+    if source.sha256 != config.init_sha256:
+        raise CheckpointError(
+            f"{config.init} has changed since {folder} was made from it and nothing was saved: start a new run"
+        )
+    transfer = start_from(source, state)
+    if fabric.is_global_zero:
+        write_json(folder / INIT, transfer.to_dict(), TrainingError)
+    reporter.message(transfer.describe())
 
 
 def open_dataset(config: TrainConfig) -> ImageDataset:

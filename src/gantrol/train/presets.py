@@ -7,21 +7,28 @@ penalties and moving averages are those of the papers and of the official settin
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 
 from gantrol.errors import ConfigError, nearest
-from gantrol.models import GeneratorConfig
+from gantrol.models import DiscriminatorConfig, GeneratorConfig
+from gantrol.models.ladder import LadderConfig
 from gantrol.models.stylegan2 import StyleGAN2Config
 from gantrol.models.stylegan2_discriminator import StyleGAN2DiscriminatorConfig
 from gantrol.models.stylegan3 import StyleGAN3Config
 from gantrol.train.config import AdamConfig, LossConfig, Precision, TrainConfig
+from gantrol.train.presets_baselines import BASELINE_DISCRIMINATORS, BASELINES
+from gantrol.train.presets_transgan import TRANSGAN, TRANSGAN_DISCRIMINATORS
+from gantrol.train.recipes import DiscriminatorPreset, Preset
 
 MAGNITUDE_HALF_LIFE_IMG = 20_000
 """Half-life of StyleGAN3's input magnitudes, in images (paper, section 3.2)."""
+
+LADDER_LR = 0.0025
+"""Learning rate of both networks in the ladder (StyleGAN3 paper, appendix F)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +48,15 @@ class Scale:
     """StyleGAN3 synthesis layers."""
     sg3_margin_px: int
     """Pixels around the canvas."""
+    width_divisor: int
+    """Networks with one published width, the TransGAN family and the baselines, divide it by this."""
     g_lr: float | None = None
     """Learning rate of the generator; None: the published one. Short trainings of small networks want more."""
-    d_lr: float = 0.002
-    """Learning rate of the discriminator."""
+    d_lr: float | None = None
+    """Learning rate of the discriminator; None: the published one."""
     batch: int
+    chosen_batch: int | None = None
+    """What the user asks for instead of any batch of a recipe."""
     kimg: float
     tick_kimg: float
     sample_ticks: int
@@ -63,6 +74,7 @@ SCALES = {
         latent_dim=64,
         sg3_layers=6,
         sg3_margin_px=6,
+        width_divisor=4,
         g_lr=0.006,
         d_lr=0.004,
         batch=16,
@@ -79,6 +91,7 @@ SCALES = {
         latent_dim=256,
         sg3_layers=10,
         sg3_margin_px=10,
+        width_divisor=4,
         batch=32,
         kimg=5000,
         tick_kimg=4,
@@ -93,6 +106,7 @@ SCALES = {
         latent_dim=512,
         sg3_layers=14,
         sg3_margin_px=10,
+        width_divisor=2,
         batch=32,
         kimg=25000,
         tick_kimg=4,
@@ -107,6 +121,7 @@ SCALES = {
         latent_dim=512,
         sg3_layers=14,
         sg3_margin_px=10,
+        width_divisor=1,
         batch=32,
         kimg=25000,
         tick_kimg=4,
@@ -114,16 +129,6 @@ SCALES = {
         summary="the published sizes, up to 1024 px; 20-24 s/kimg on eight A100s at 1024 px (official code)",
     ),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preset:
-    """A family of networks with its training recipe."""
-
-    reproduces: str
-    """Paper and configuration."""
-    make: Callable[[Scale, DataShape, Precision], TrainConfig]
-    """The complete config at a scale, for data of a shape, in a precision."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +152,15 @@ def choose_precision(device_type: str) -> Precision:
     return "bf16" if device_type == "cpu" and capabilities.get("amx_bf16") else "fp32"
 
 
+def stable_precision(config: TrainConfig) -> Precision:
+    """The config's precision, but bfloat16 for float16 where a network does not bound its activations.
+
+    The StyleGAN papers train in float16 because they clamp; the other networks were published in float32.
+    """
+    is_clamped = all(getattr(net, "conv_clamp", None) for net in (config.generator, config.discriminator))
+    return config.precision if is_clamped or config.precision != "fp16" else "bf16"
+
+
 def conv_clamp(precision: Precision) -> float | None:
     """Bound on activations: float16 needs one; bfloat16 has the range of float32."""
     return 256.0 if precision == "fp16" else None
@@ -162,15 +176,13 @@ def stylegan2_gamma(resolution_px: int, batch: int) -> float:
     return 0.0002 * resolution_px**2 / batch
 
 
-def _config(
-    scale: Scale,
-    shape: DataShape,
-    precision: Precision,
-    generator: GeneratorConfig,
-    loss: LossConfig,
-    g_lr: float,
-) -> TrainConfig:
-    discriminator = StyleGAN2DiscriminatorConfig(
+def magnitude_ema_beta(batch: int) -> float:
+    """Decay of the input magnitudes per step."""
+    return float(0.5 ** (batch / MAGNITUDE_HALF_LIFE_IMG))
+
+
+def _stylegan2_d(scale: Scale, shape: DataShape, precision: Precision) -> StyleGAN2DiscriminatorConfig:
+    return StyleGAN2DiscriminatorConfig(
         resolution_px=shape.resolution_px,
         channels=shape.channels,
         c_dim=shape.label_dim,
@@ -178,14 +190,27 @@ def _config(
         channel_max=scale.d_channel_max,
         conv_clamp=conv_clamp(precision),
     )
+
+
+def _config(
+    scale: Scale,
+    shape: DataShape,
+    precision: Precision,
+    generator: GeneratorConfig,
+    loss: LossConfig,
+    *,
+    g_lr: float,
+    d_lr: float = 0.002,
+    mbstd_group_size: int = 4,
+) -> TrainConfig:
     return TrainConfig(
         preset="",
         scale="",
         generator=generator,
-        discriminator=discriminator,
+        discriminator=replace(_stylegan2_d(scale, shape, precision), mbstd_group_size=mbstd_group_size),
         loss=loss,
         g_adam=AdamConfig(lr=scale.g_lr or g_lr),
-        d_adam=AdamConfig(lr=scale.d_lr),
+        d_adam=AdamConfig(lr=scale.d_lr or d_lr),
         batch=scale.batch,
         kimg=scale.kimg,
         tick_kimg=scale.tick_kimg,
@@ -226,7 +251,7 @@ def _stylegan3(scale: Scale, shape: DataShape, precision: Precision, *, is_rotat
         conv_kernel=1 if is_rotation_equivariant else 3,
         use_radial_filters=is_rotation_equivariant,
         conv_clamp=conv_clamp(precision),
-        magnitude_ema_beta=0.5 ** (scale.batch / MAGNITUDE_HALF_LIFE_IMG),
+        magnitude_ema_beta=magnitude_ema_beta(scale.batch),
     )
     loss = LossConfig(
         r1_gamma=stylegan3_gamma(shape.resolution_px, scale.batch),
@@ -236,19 +261,123 @@ def _stylegan3(scale: Scale, shape: DataShape, precision: Precision, *, is_rotat
     return _config(scale, shape, precision, generator, loss, g_lr=0.0025)
 
 
+def _ladder_stylegan2(
+    scale: Scale,
+    shape: DataShape,
+    precision: Precision,
+    *,
+    use_fourier_input: bool = True,
+    use_noise: bool = True,
+) -> TrainConfig:
+    """Steps A to C of the ladder: StyleGAN2, with γ and rates of the ladder's other steps."""
+    plain = _stylegan2(scale, shape, precision)
+    assert isinstance(plain.generator, StyleGAN2Config)
+    generator = replace(plain.generator, use_fourier_input=use_fourier_input, use_noise=use_noise)
+    loss = replace(plain.loss, r1_gamma=stylegan3_gamma(shape.resolution_px, scale.batch))
+    return _config(scale, shape, precision, generator, loss, g_lr=LADDER_LR, d_lr=LADDER_LR, mbstd_group_size=8)
+
+
+def _ladder(
+    scale: Scale,
+    shape: DataShape,
+    precision: Precision,
+    *,
+    has_margin: bool = True,
+    upsampling: str = "sinc",
+    lrelu_upsampling: int = 2,
+    use_lower_cutoffs: bool = True,
+    use_input_motion: bool = True,
+) -> TrainConfig:
+    """Steps D to H of the ladder."""
+    generator = LadderConfig(
+        resolution_px=shape.resolution_px,
+        channels=shape.channels,
+        c_dim=shape.label_dim,
+        z_dim=scale.latent_dim,
+        w_dim=scale.latent_dim,
+        margin_px=scale.sg3_margin_px if has_margin else 0,
+        upsampling=upsampling,
+        lrelu_upsampling=lrelu_upsampling,
+        use_lower_cutoffs=use_lower_cutoffs,
+        use_input_motion=use_input_motion,
+        channel_base=scale.channel_base,
+        channel_max=scale.channel_max,
+        conv_clamp=conv_clamp(precision),
+        magnitude_ema_beta=magnitude_ema_beta(scale.batch),
+    )
+    loss = LossConfig(r1_gamma=stylegan3_gamma(shape.resolution_px, scale.batch))
+    return _config(scale, shape, precision, generator, loss, g_lr=LADDER_LR, d_lr=LADDER_LR)
+
+
+def _published(fid: float, eqt: float | None = None, eqr: float | None = None) -> str:
+    """A row of the ladder's table in the paper: 25 million images at 256 px."""
+    equivariance = "" if eqt is None else f", EQ-T {eqt:.2f}, EQ-R {eqr:.2f}"
+    return f"(published, FFHQ-U 256: FID {fid:.2f}{equivariance})"
+
+
 PRESETS = {
     "stylegan2": Preset(
         reproduces="StyleGAN2 (Karras et al. 2020), skip generator, residual discriminator", make=_stylegan2
     ),
+    "ladder-a": Preset(
+        reproduces=f"Alias-Free GAN's ladder, A: StyleGAN2 {_published(5.14)}",
+        make=partial(_ladder_stylegan2, use_fourier_input=False),
+    ),
+    "ladder-b": Preset(
+        reproduces=f"Alias-Free GAN's ladder, B: Fourier features as input {_published(4.79, 16.23, 10.81)}",
+        make=_ladder_stylegan2,
+    ),
+    "ladder-c": Preset(
+        reproduces=f"Alias-Free GAN's ladder, C: no noise inputs {_published(4.54, 15.81, 10.84)}",
+        make=partial(_ladder_stylegan2, use_noise=False),
+    ),
+    "ladder-d": Preset(
+        reproduces=f"Alias-Free GAN's ladder, D: simplified generator {_published(5.21, 19.47, 10.41)}",
+        make=partial(
+            _ladder,
+            has_margin=False,
+            upsampling="bilinear",
+            lrelu_upsampling=1,
+            use_lower_cutoffs=False,
+            use_input_motion=False,
+        ),
+    ),
+    "ladder-e": Preset(
+        reproduces=f"Alias-Free GAN's ladder, E: boundaries and upsampling {_published(6.02, 24.62, 10.97)}",
+        make=partial(_ladder, lrelu_upsampling=1, use_lower_cutoffs=False, use_input_motion=False),
+    ),
+    "ladder-f": Preset(
+        reproduces=f"Alias-Free GAN's ladder, F: filtered non-linearities {_published(6.35, 30.60, 10.81)}",
+        make=partial(_ladder, use_lower_cutoffs=False, use_input_motion=False),
+    ),
+    "ladder-g": Preset(
+        reproduces=f"Alias-Free GAN's ladder, G: non-critical sampling {_published(4.78, 43.90, 10.84)}",
+        make=partial(_ladder, use_input_motion=False),
+    ),
+    "ladder-h": Preset(
+        reproduces=f"Alias-Free GAN's ladder, H: transformed Fourier features {_published(4.64, 45.20, 10.61)}",
+        make=_ladder,
+    ),
     "stylegan3-t": Preset(
-        reproduces="Alias-Free GAN (Karras et al. 2021), configuration T: translation equivariance",
-        make=lambda scale, shape, precision: _stylegan3(scale, shape, precision, is_rotation_equivariant=False),
+        reproduces="Alias-Free GAN (Karras et al. 2021), configuration T: translation equivariance "
+        + _published(4.62, 63.01, 13.12),
+        make=partial(_stylegan3, is_rotation_equivariant=False),
     ),
     "stylegan3-r": Preset(
-        reproduces="Alias-Free GAN (Karras et al. 2021), configuration R: translation and rotation equivariance",
-        make=lambda scale, shape, precision: _stylegan3(scale, shape, precision, is_rotation_equivariant=True),
+        reproduces="Alias-Free GAN (Karras et al. 2021), configuration R: translation and rotation equivariance "
+        + _published(4.50, 66.65, 40.48),
+        make=partial(_stylegan3, is_rotation_equivariant=True),
     ),
+    **TRANSGAN,
+    **BASELINES,
 }
+
+DISCRIMINATOR_PRESETS = {
+    "stylegan2": DiscriminatorPreset(reproduces="StyleGAN2's residual discriminator", make=_stylegan2_d),
+    **TRANSGAN_DISCRIMINATORS,
+    **BASELINE_DISCRIMINATORS,
+}
+"""What `--d` takes: any of them can stand in any preset, which keeps its losses, optimisers and schedules."""
 
 
 def preset(
@@ -268,9 +397,26 @@ def preset(
     """
     if name not in PRESETS:
         raise ConfigError(f"there is no preset {name!r}; {nearest(name, PRESETS)}")
+    return replace(PRESETS[name].make(_sizes(scale, batch), shape, precision), preset=name, scale=scale)
+
+
+def discriminator_config(
+    name: str, scale: str, shape: DataShape, *, batch: int | None = None, precision: Precision = "fp32"
+) -> DiscriminatorConfig:
+    """The config of discriminator `name`, to stand in any preset; arguments and errors as those of `preset`.
+
+    Put in place of a preset's discriminator, it is trained as that one would be: `replace(config, discriminator=…)`.
+    """
+    if name not in DISCRIMINATOR_PRESETS:
+        raise ConfigError(f"there is no discriminator {name!r}; {nearest(name, DISCRIMINATOR_PRESETS)}")
+    return DISCRIMINATOR_PRESETS[name].make(_sizes(scale, batch), shape, precision)
+
+
+def _sizes(scale: str, batch: int | None) -> Scale:
     if scale not in SCALES:
         raise ConfigError(f"there is no scale {scale!r}; {nearest(scale, SCALES)}")
-    if batch is not None and batch < 1:
+    if batch is None:
+        return SCALES[scale]
+    if batch < 1:
         raise ConfigError(f"batch={batch}: expected 1 or more")
-    sizes = SCALES[scale] if batch is None else replace(SCALES[scale], batch=batch)
-    return replace(PRESETS[name].make(sizes, shape, precision), preset=name, scale=scale)
+    return replace(SCALES[scale], batch=batch, chosen_batch=batch)

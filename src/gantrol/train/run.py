@@ -2,6 +2,7 @@
 
 RUN/config.json              the resolved config, the command, versions
 RUN/log.jsonl                one line per tick
+RUN/init.json                of a run that began from another model: what was taken over
 RUN/samples/                 reals.png, fakes_<images>.png
 RUN/checkpoints/             the newest few states: each is a model, and training continues from the newest valid
 """
@@ -55,11 +56,16 @@ def create_run(folder: Path, config: TrainConfig, command: str) -> None:
     write_config(folder, config, command)
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is something to continue from."""
+    return any((folder / "checkpoints").glob("*.safetensors"))
+
+
 def discard_run(folder: Path) -> None:
     """Takes a run away that failed before its first checkpoint; whatever else is in the folder stays."""
-    if any((folder / "checkpoints").glob("*.safetensors")):
+    if has_checkpoint(folder):
         return
-    for path in (folder / CONFIG, folder / "log.jsonl", *(folder / SAMPLES).glob("*.png")):
+    for path in (folder / CONFIG, folder / "init.json", folder / "log.jsonl", *(folder / SAMPLES).glob("*.png")):
         path.unlink(missing_ok=True)
     for path in (folder / "tensorboard", folder / SAMPLES, folder / "checkpoints", folder):
         with suppress(OSError):  # not empty: something of the user's

@@ -8,7 +8,7 @@ state and the data cursor, and a run that continues from a checkpoint does what 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from torch import nn
 from gantrol import __version__, checkpoint
 from gantrol.config import to_dict
 from gantrol.errors import CheckpointError
+from gantrol.models.latent_generator import LatentGenerator
 from gantrol.models.style_generator import StyleGenerator
 from gantrol.train.augment import AdaptiveStrength
 from gantrol.train.config import AdamConfig, TrainConfig
+from gantrol.train.cotrain import CoTraining
 
 CHECKPOINTS = "checkpoints"
 
@@ -31,16 +33,33 @@ def seed_step(seed: int, rank: int, step: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence([seed, rank, step]).generate_state(1, np.uint64)[0] >> 1))
 
 
-def build_adam(net: nn.Module, adam: AdamConfig, lazy_interval: int | None) -> torch.optim.Adam:
+def build_adam(
+    net: nn.Module, adam: AdamConfig, lazy_interval: int | None, beside: Iterable[nn.Parameter] = ()
+) -> torch.optim.Adam:
     """Adam over the trainable parameters, corrected for a regulariser that runs every `lazy_interval` steps.
+
+    Args:
+        net: whose trainable parameters it optimises.
+        adam: rates and decays.
+        lazy_interval: I; None for no regulariser.
+        beside: further parameters.
 
     Source: StyleGAN2 paper, appendix B: with c = I/(I+1), the rate becomes c·lr and the decays βᶜ.
     """
     c = 1.0 if lazy_interval is None else lazy_interval / (lazy_interval + 1)
-    parameters = [p for p in net.parameters() if p.requires_grad]
+    parameters = [p for p in net.parameters() if p.requires_grad] + list(beside)
     is_fusable = all(p.device.type in ("cpu", "cuda") for p in parameters)
     betas = (adam.beta1**c, adam.beta2**c)
-    return torch.optim.Adam(parameters, lr=adam.lr * c, betas=betas, eps=adam.eps, fused=is_fusable)
+    opt = torch.optim.Adam(parameters, lr=adam.lr * c, betas=betas, eps=adam.eps, fused=is_fusable)
+    for group in opt.param_groups:
+        group["initial_lr"] = group["lr"]
+    return opt
+
+
+def scale_learning_rate(opt: torch.optim.Optimizer, share: float) -> None:
+    """Sets the learning rate of an optimiser of `build_adam` to a share of that at the start."""
+    for group in opt.param_groups:
+        group["lr"] = group["initial_lr"] * share
 
 
 class TrainState:
@@ -50,6 +69,7 @@ class TrainState:
         g, d: the networks that learn.
         g_ema: the moving average of g, the network to use.
         g_opt, d_opt: their optimisers.
+        cotrain: what co-training adds to g, learnt with g's optimiser; None without co-training.
         n_img: real images shown so far, over all devices; also the data cursor.
         n_step: steps done so far; with the seed, also the random state.
         pl_mean: running mean of path lengths, a scalar on the device.
@@ -59,11 +79,14 @@ class TrainState:
 
     def __init__(self, config: TrainConfig, device: torch.device | str) -> None:
         seed_step(config.seed, 0, -1 + 2**32)  # a stream that no training step uses
-        self.g: StyleGenerator = config.generator.build().to(device)
+        self.g: StyleGenerator | LatentGenerator = config.generator.build().to(device)
         self.d: nn.Module = config.discriminator.build().to(device)
-        self.g_ema: StyleGenerator = copy.deepcopy(self.g).eval().requires_grad_(False)
+        self.g_ema: StyleGenerator | LatentGenerator = copy.deepcopy(self.g).eval().requires_grad_(False)
         loss = config.loss
-        self.g_opt = build_adam(self.g, config.g_adam, loss.pl_interval if loss.pl_weight > 0 else None)
+        self.cotrain = CoTraining(config.cotrain, self.g).to(device) if config.cotrain.weight > 0 else None
+        lazy_interval = loss.pl_interval if loss.pl_weight > 0 else None
+        beside = () if self.cotrain is None else self.cotrain.parameters()
+        self.g_opt = build_adam(self.g, config.g_adam, lazy_interval, beside)
         has_penalty = loss.r1_gamma > 0 or loss.r2_gamma > 0
         self.d_opt = build_adam(self.d, config.d_adam, loss.r_interval if has_penalty and loss.r_interval > 1 else None)
         self.n_img = 0
@@ -75,11 +98,16 @@ class TrainState:
 
     def _nets(self) -> Iterator[tuple[str, nn.Module]]:
         yield from (("g", self.g), ("d", self.d), ("g_ema", self.g_ema))
+        if self.cotrain is not None:
+            yield "cotrain", self.cotrain
 
     def _optimisers(self) -> Iterator[tuple[str, torch.optim.Adam, dict[str, nn.Parameter]]]:
-        for name, opt, net in (("g_opt", self.g_opt, self.g), ("d_opt", self.d_opt, self.d)):
+        of_g, of_d = dict(self.g.named_parameters()), dict(self.d.named_parameters())
+        if self.cotrain is not None:
+            of_g |= {f"cotrain.{key}": p for key, p in self.cotrain.named_parameters()}
+        for name, opt, parameters in (("g_opt", self.g_opt, of_g), ("d_opt", self.d_opt, of_d)):
             held = {id(p) for group in opt.param_groups for p in group["params"]}
-            yield name, opt, {key: p for key, p in net.named_parameters() if id(p) in held}
+            yield name, opt, {key: p for key, p in parameters.items() if id(p) in held}
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Every tensor of the state, by a dotted name."""

@@ -1,19 +1,24 @@
 """The steps of a GAN's training: four losses, each with its own backward pass and optimiser step.
 
-    g_main   generator against the adversarial loss
-    g_reg    path length penalty                      (every pl_interval steps)
-    d_main   discriminator against the adversarial loss
+    g_main   generator against the adversarial loss   (every n_critic steps), and with it
+      g_sr     super-resolution of real images, where the generator is co-trained
+    g_reg    path length penalty                      (every pl_interval steps of the generator)
+    d_main   discriminator against the adversarial loss, with WGAN-GP's penalties
     d_reg    gradient penalties R1 and R2             (every r_interval steps)
 
 Each is a method that takes real images in [-1, 1] and returns scalars on the device for the log; nothing here waits for
-the device. Losses are means over the micro-batch, weighted so that accumulated micro-batches equal one large batch.
+the device. Losses are means over the micro-batch, weighted so that accumulated micro-batches equal one large batch
+(terms that compare with a mean over the batch, as the relativistic average or the drift, take that of the micro-batch).
+What a schedule decides is a function of the images shown, so that a resumed training does as one without a break.
 
-Source: StyleGAN2 paper, section 3 and appendix B; StyleGAN3 paper, appendix F; our specification notes, section 4.
+Source: StyleGAN2 paper, section 3 and appendix B; StyleGAN3 paper, appendix F; TransGAN, section 3; our specification
+notes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -23,20 +28,26 @@ from gantrol.errors import ConfigError
 from gantrol.ops import filter2d
 from gantrol.train.augment import ada, diffaugment
 from gantrol.train.config import TrainConfig
-from gantrol.train.ema import ema_beta, update_ema
+from gantrol.train.ema import update_ema
+from gantrol.train.locality import LocalitySchedule
 from gantrol.train.losses import (
     adversarial_loss,
     blur_kernel,
+    drift,
     gradient_penalty,
+    interpolate,
+    interpolate_penalty,
+    mode_seeking,
     path_length_penalty,
     path_lengths,
 )
-from gantrol.train.state import TrainState
+from gantrol.train.state import TrainState, scale_learning_rate
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Stats = dict[str, torch.Tensor]
 AllReduce = Callable[[torch.Tensor], torch.Tensor]
+Loss = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, Stats]]
 
 
 def sanitise_gradients(parameters: Iterable[nn.Parameter], all_reduce: AllReduce | None = None) -> None:
@@ -52,6 +63,19 @@ def sanitise_gradients(parameters: Iterable[nn.Parameter], all_reduce: AllReduce
     torch._foreach_copy_(grads, [view.view_as(grad) for view, grad in zip(views, grads, strict=True)])
 
 
+class Fakes(NamedTuple):
+    """Generated images and what they were made from."""
+
+    images: torch.Tensor
+    """[N, C, H, W]"""
+    labels: torch.Tensor
+    """[N, c_dim]"""
+    ws: torch.Tensor
+    """[N, num_ws, w_dim]"""
+    z: torch.Tensor
+    """[N, z_dim]; where two styles are mixed, the first."""
+
+
 class Trainer:
     """Runs training steps on a `TrainState`.
 
@@ -61,6 +85,9 @@ class Trainer:
         batch_share: images per step on this process.
         all_reduce: the mean of a tensor over all processes, or None for a single one.
         label_pool: float32 [M, label_dim] labels that fakes are drawn from; None for unconditional training.
+
+    Raises:
+        ConfigError: the networks lack what the config asks of them.
     """
 
     def __init__(
@@ -77,23 +104,50 @@ class Trainer:
         self.loss = adversarial_loss(config.loss.name)
         self.dtype = DTYPES[config.precision]
         self.batch_share = batch_share
-        self.micro_batch = min(config.micro_batch or batch_share, batch_share)
         self.all_reduce = all_reduce
         self.label_pool = label_pool
-        self._check_groups()
+        self._check_passes()
+        self._check_styles()
+        self.locality = LocalitySchedule(config.locality, config.kimg, state.g, state.g_ema)
+        self._follow_schedules()
 
-    def _check_groups(self) -> None:
-        """The minibatch-stddev layer splits every pass into groups of equal size."""
-        d = self.config.discriminator
-        if d.mbstd_channels == 0:
+    def _check_passes(self) -> None:
+        """The minibatch-stddev layer splits every pass into groups of equal size; mode seeking wants pairs."""
+        config, d = self.config, self.config.discriminator
+        of_d, of_g = (_pass_sizes(n, config.micro_batch) for n in (self.batch_share, self._g_batch_share()))
+        if config.loss.mode_seeking_weight > 0 and min(of_g) < 2:
+            raise ConfigError(
+                "loss.mode_seeking_weight compares fakes of one pass: choose batch and micro_batch above 1"
+            )
+        if getattr(d, "mbstd_channels", 0) == 0:
             return
-        for size in {self.micro_batch, self.batch_share % self.micro_batch} - {0}:
-            group = min(d.mbstd_group_size or size, size)
+        for size in sorted(of_d | of_g):
+            group = min(getattr(d, "mbstd_group_size", None) or size, size)
             if size % group:
                 raise ConfigError(
                     f"{size} images per pass cannot be split into groups of discriminator.mbstd_group_size={group}: "
                     "choose batch and micro_batch as multiples of it"
                 )
+
+    def _check_styles(self) -> None:
+        """Mixing and path lengths are about the w's of a mapping network."""
+        loss, g = self.config.loss, self.state.g
+        for name in ("style_mixing_prob", "pl_weight"):
+            if getattr(loss, name) > 0 and g.num_ws <= 1:
+                raise ConfigError(
+                    f"loss.{name}={getattr(loss, name):g}: {type(g).__name__} has no styles; set loss.{name}=0"
+                )
+
+    def _g_batch_share(self) -> int:
+        """Fakes in a step of the generator on this process."""
+        return self.batch_share * self.config.g_batch_factor
+
+    def _follow_schedules(self) -> None:
+        """Sets what depends on the images shown so far: how far attention reaches, and the learning rates."""
+        config, state = self.config, self.state
+        self.locality.follow(state.n_img)
+        for opt in (state.g_opt, state.d_opt):
+            scale_learning_rate(opt, config.lr_share(state.n_img))
 
     def step(self, batch: Batch) -> Stats:
         """One step on real images uint8 [N, C, H, W]: all losses that are due, then the moving average."""
@@ -102,14 +156,20 @@ class Trainer:
         labels = batch.labels
         loss = config.loss
         stats: Stats = {}
-        self._optimise(state.g_opt, self.g_main, real, labels, stats)
-        if loss.pl_weight > 0 and state.n_step % loss.pl_interval == 0:
-            self._optimise(state.g_opt, self.g_reg, real, labels, stats)
+        self._follow_schedules()
+        n_g_step, since = divmod(state.n_step, config.n_critic)
+        is_g_step = since == config.n_critic - 1
+        if is_g_step:
+            is_cotrained = config.cotrain.weight_at(state.n_img, config.kimg) > 0
+            also = self.g_sr if is_cotrained else None
+            self._optimise(state.g_opt, self.g_main, real, labels, stats, copies=config.g_batch_factor, also=also)
+            if loss.pl_weight > 0 and n_g_step % loss.pl_interval == 0:
+                self._optimise(state.g_opt, self.g_reg, real, labels, stats)
         self._optimise(state.d_opt, self.d_main, real, labels, stats)
         if (loss.r1_gamma > 0 or loss.r2_gamma > 0) and state.n_step % loss.r_interval == 0:
             self._optimise(state.d_opt, self.d_reg, real, labels, stats)
-        beta = ema_beta(config.batch, state.n_img, config.ema_half_life_kimg, config.ema_ramp_up)
-        update_ema(state.g_ema, state.g, beta)
+        if is_g_step:
+            update_ema(state.g_ema, state.g, config.ema_beta_at(state.n_img))
         state.n_img += config.batch
         state.n_step += 1
         if state.strength is not None:
@@ -119,49 +179,78 @@ class Trainer:
     def _optimise(
         self,
         opt: torch.optim.Optimizer,
-        loss: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, Stats]],
+        loss: Loss,
         real: torch.Tensor,
         labels: torch.Tensor,
         stats: Stats,
+        *,
+        copies: int = 1,
+        also: Loss | None = None,
     ) -> None:
-        """One optimiser step on `loss`, accumulated over micro-batches."""
+        """One optimiser step on `loss` over so many copies of the real images, plus `also` over them once."""
         for other in (self.state.g_opt, self.state.d_opt):
             _set_trainable(other, other is opt)
         opt.zero_grad(set_to_none=True)
-        for start in range(0, len(real), self.micro_batch):
-            part = slice(start, start + self.micro_batch)
+        if copies == 1:
+            self._accumulate(loss, real, labels, stats)
+        else:
+            self._accumulate(loss, real.repeat(copies, 1, 1, 1), labels.repeat(copies, 1), stats)
+        if also is not None:
+            self._accumulate(also, real, labels, stats)
+        sanitise_gradients(_parameters(opt), self.all_reduce)
+        if self.config.clip_norm is not None:
+            norm = nn.utils.clip_grad_norm_(_parameters(opt), self.config.clip_norm)
+            stats["gradient/g" if opt is self.state.g_opt else "gradient/d"] = norm.detach()
+        opt.step()
+
+    def _accumulate(self, loss: Loss, real: torch.Tensor, labels: torch.Tensor, stats: Stats) -> None:
+        """Adds the gradients of `loss`, micro-batch by micro-batch."""
+        size = self.config.micro_batch or len(real)
+        for start in range(0, len(real), size):
+            part = slice(start, start + size)
             value, found = loss(real[part], labels[part])
             share = len(real[part]) / len(real)
             (value * share).backward()
             for name, stat in found.items():
                 stats[name] = stats.get(name, 0) + stat.detach() * share
-        sanitise_gradients(_parameters(opt), self.all_reduce)
-        opt.step()
 
     # -- the four losses ----------------------------------------------------------------------------------------------
 
     def g_main(self, real: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Stats]:
-        fake, fake_labels, _ = self.generate(len(real), labels)
-        fake_logits = self.discriminate(fake, fake_labels)
+        fakes = self.generate(len(real), labels)
+        fake_logits = self.discriminate(fakes.images, fakes.labels)
         real_logits = self.discriminate(real, labels) if self.loss.is_relativistic else None
         value = self.loss.g(fake_logits, real_logits).mean()
-        return value, {"loss/g": value, "scores/fake": fake_logits.mean(), "signs/fake": fake_logits.sign().mean()}
+        stats = {"loss/g": value, "scores/fake": fake_logits.mean(), "signs/fake": fake_logits.sign().mean()}
+        if self.config.loss.mode_seeking_weight > 0:
+            stats["loss/mode_seeking"] = mode_seeking(fakes.images, fakes.z)
+            value = value + stats["loss/mode_seeking"] * self.config.loss.mode_seeking_weight
+        return value, stats
+
+    def g_sr(self, real: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Stats]:
+        state, config = self.state, self.config
+        assert state.cotrain is not None
+        ws = state.g.mapping(torch.randn(len(real), state.g.z_dim, device=real.device), labels)
+        enlarged = state.cotrain(state.g.synthesis, real, ws, self.dtype)
+        error = (enlarged - real).square().mean()
+        return error * config.cotrain.weight_at(state.n_img, config.kimg), {"loss/super_resolution": error}
 
     def g_reg(self, real: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Stats]:
         config = self.config.loss
         count = max(len(real) // config.pl_batch_shrink, 1)
-        fake, _, ws = self.generate(count, labels[:count])
-        penalty, mean_length = path_length_penalty(path_lengths(fake, ws), self.state.pl_mean)
+        fakes = self.generate(count, labels[:count])
+        penalty, mean_length = path_length_penalty(path_lengths(fakes.images, fakes.ws), self.state.pl_mean)
         self.state.pl_mean = mean_length.detach()
         value = penalty.mean() * config.pl_weight
         # The product keeps every parameter in the graph, also those that the penalty does not reach.
-        value = value + 0 * fake.mean()
+        value = value + 0 * fakes.images.mean()
         return value * config.pl_interval, {"loss/path_length": value, "path_length": mean_length}
 
     def d_main(self, real: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Stats]:
+        config = self.config.loss
         with torch.no_grad():
-            fake, fake_labels, _ = self.generate(len(real), labels, update_emas=True)
-        fake_logits = self.discriminate(fake, fake_labels)
+            fakes = self.generate(len(real), labels, update_emas=True)
+        fake_logits = self.discriminate(fakes.images, fakes.labels)
         real_logits = self.discriminate(real, labels)
         self._observe(real_logits)
         if self.loss.d_pair is not None:
@@ -170,7 +259,17 @@ class Trainer:
             assert self.loss.d_fake is not None
             assert self.loss.d_real is not None
             value = self.loss.d_fake(fake_logits).mean() + self.loss.d_real(real_logits).mean()
-        return value, {"loss/d": value, "scores/real": real_logits.mean(), "signs/real": real_logits.sign().mean()}
+        stats = {"loss/d": value, "scores/real": real_logits.mean(), "signs/real": real_logits.sign().mean()}
+        if config.drift_weight > 0:
+            stats["penalty/drift"] = drift(real_logits)
+            value = value + stats["penalty/drift"] * config.drift_weight
+        if config.gp_weight > 0 and self.state.n_step % config.gp_interval == 0:
+            between = interpolate(real, fakes.images).requires_grad_()
+            # In float32: the norm of a gradient is squared and differentiated once more.
+            logits = self.discriminate(between, labels, dtype=torch.float32)
+            stats["penalty/gp"] = interpolate_penalty(logits, between, config.gp_target).mean()
+            value = value + stats["penalty/gp"] * (config.gp_weight * config.gp_interval)
+        return value, stats
 
     def d_reg(self, real: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Stats]:
         config = self.config.loss
@@ -185,22 +284,21 @@ class Trainer:
             stats["penalty/r1"] = r1
         if config.r2_gamma > 0:
             with torch.no_grad():
-                fake, fake_labels, _ = self.generate(len(real), labels)
-            fake = fake.detach().requires_grad_()
-            r2 = gradient_penalty(self.discriminate(fake, fake_labels), fake).mean()
+                fakes = self.generate(len(real), labels)
+            fake = fakes.images.detach().requires_grad_()
+            r2 = gradient_penalty(self.discriminate(fake, fakes.labels), fake).mean()
             value = value + r2 * (config.r2_gamma / 2)
             stats["penalty/r2"] = r2
         return value * config.r_interval, {"loss/d_reg": value, **stats}
 
     # -- forward passes -----------------------------------------------------------------------------------------------
 
-    def generate(
-        self, count: int, labels: torch.Tensor, update_emas: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(fakes [N, C, H, W], their labels, ws [N, num_ws, w_dim]) from fresh latents, with style mixing if set."""
+    def generate(self, count: int, labels: torch.Tensor, update_emas: bool = False) -> Fakes:
+        """So many fakes from fresh latents, with style mixing if set."""
         g = self.state.g
         c = self._draw_labels(count, labels)
-        ws = g.mapping(torch.randn(count, g.z_dim, device=labels.device), c, update_emas=update_emas)
+        z = torch.randn(count, g.z_dim, device=labels.device)
+        ws = g.mapping(z, c, update_emas=update_emas)
         probability = self.config.loss.style_mixing_prob
         if probability > 0:
             mixed = g.mapping(torch.randn(count, g.z_dim, device=labels.device), c)
@@ -209,10 +307,12 @@ class Trainer:
             is_second = torch.arange(g.num_ws, device=labels.device) >= cut  # [num_ws]
             ws = torch.where(is_second[None, :, None], mixed, ws)
         fake = g.synthesis(ws, noise_mode="random", update_emas=update_emas, dtype=self.dtype)
-        return fake, c, ws
+        return Fakes(fake, c, ws, z)
 
-    def discriminate(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Logits [N, 1] of images [N, C, H, W], blurred as the schedule says, then augmented."""
+    def discriminate(
+        self, images: torch.Tensor, labels: torch.Tensor, dtype: torch.dtype | None = None
+    ) -> torch.Tensor:
+        """Logits [N, 1] of images [N, C, H, W], blurred as the schedule says, then augmented; in the config's type."""
         config = self.config.loss
         if config.blur_sigma_px > 0:
             faded = self.state.n_img / max(config.blur_fade_kimg * 1000, 1e-8)
@@ -224,7 +324,7 @@ class Trainer:
             images = ada(images, self.state.strength.p, augment.ada)
         elif augment.name == "diffaugment":
             images = diffaugment(images, augment.diffaugment)
-        return self.state.d(images, labels if self.label_pool is not None else None, dtype=self.dtype)
+        return self.state.d(images, labels if self.label_pool is not None else None, dtype=dtype or self.dtype)
 
     def _observe(self, real_logits: torch.Tensor) -> None:
         """Lets the augmentation's strength see what the discriminator makes of real images."""
@@ -236,6 +336,12 @@ class Trainer:
             return labels[:count]
         chosen = torch.randint(len(self.label_pool), [count], device=self.label_pool.device)
         return self.label_pool[chosen]
+
+
+def _pass_sizes(count: int, micro_batch: int | None) -> set[int]:
+    """The sizes of the passes that so many images are split into."""
+    size = min(micro_batch or count, count)
+    return {size, count % size} - {0}
 
 
 def _parameters(opt: torch.optim.Optimizer) -> list[nn.Parameter]:

@@ -6,7 +6,7 @@ penalty asks for it, and penalties are taken with respect to the images before.
     config.py       which augmentation
     ada.py          the transforms of StyleGAN2-ADA: geometry.py, color.py, corruption.py
     strength.py     how strong, by the discriminator's signs
-    diffaugment.py  DiffAugment's policies
+    diffaugment.py  DiffAugment's and TransGAN's policies: pixel_operations.py
 """
 
 from gantrol.train.augment.ada import AdaConfig, ada

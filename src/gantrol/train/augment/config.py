@@ -31,3 +31,5 @@ class AugmentConfig:
         """Raises ConfigError for images that the chosen augmentation cannot take."""
         if self.name == "ada":
             self.ada.check_images(resolution_px, channels)
+        elif self.name == "diffaugment":
+            self.diffaugment.check_images(resolution_px)

@@ -1,27 +1,47 @@
 """DiffAugment: a short list of differentiable augmentations, applied to every image that the discriminator sees.
 
-    color        brightness +U(−0.5, 0.5), then saturation ×U(0, 2), then contrast ×U(0.5, 1.5)
-    translation  a shift by whole pixels; what comes in is mid-grey (0)
-    cutout       a box of mid-grey, its centre anywhere, cut off by the border
-    hue          a rotation of the colours about the grey axis (of TransGAN, not of the original list)
+    color               brightness +U(−0.5, 0.5), then saturation ×U(0, 2), then contrast ×U(0.5, 1.5)
+    translation         a shift by whole pixels; what comes in is mid-grey (0)
+    cutout              a box of mid-grey, its centre anywhere, cut off by the border
 
-Source: DiffAugment (Zhao et al. 2020), section 3; TransGAN (Jiang et al. 2021), section 3.3, for its ratios and the
-coin per batch; our specification notes, baselines, section 5.
+TransGAN's second version adds (a batch is turned, cut or left alone as one, each image at a place of its own):
+
+    strong_translation  a shift by at most 0.125 of the image's width, whatever `translation_ratio` says
+    translation_1       a shift by an odd number of pixels, at most twice a tenth of the width
+    hue                 the colours turned about the grey axis by any angle
+    rotate              turned by 90, 180 or 270 degrees, half of the batches
+    erase               a box with sides from 20 px to 20 px more than half the image; also called stl_erase_ratio
+    erase_ratio         a box with sides from 0.2 to 0.7 of the image's
+    erase2_ratio        two such boxes
+    rand_erase_ratio    such a box in the first 30 % of the images of every batch
+    cutmix              a box of about half the side filled with the same place of another image of the batch
+    crop                enlarged 1.2 times (bicubic), and a part of that, a fifth of the batches
+    geo                 mirrored, scaled, stretched and shifted as by `ada`, each of the last three with probability 0.3
+    filter              random gains of the frequency bands as by `ada`, each with probability 0.25
+
+Source: DiffAugment (Zhao et al. 2020), section 3; TransGAN (Jiang et al. 2021), section 3.3 and its published options;
+our specification notes, baselines, section 5, and TransGAN, sections 1.6 and 2.5.
 Dimensions: N images, C channels, H W pixels.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
+from gantrol.config import from_dict
 from gantrol.errors import ConfigError, nearest
 from gantrol.models.config_checks import check, check_unit_interval
-from gantrol.train.augment.color import ColorMap
+from gantrol.train.augment.ada import TRANSFORMS, AdaConfig, ada
+from gantrol.train.augment.corruption import FILTER_REACH_PX
+from gantrol.train.augment.pixel_operations import change_color, cut_box, enlarge, swap_box, translate, turn_hue
 
-OPERATIONS = ("color", "translation", "cutout", "hue")
+_OFF = dict.fromkeys(TRANSFORMS, 0.0)
+_GEO = from_dict(AdaConfig, _OFF | {"x_flip": 1.0, "scale": 0.3, "stretch": 0.3, "shift": 0.3})
+_FILTER = from_dict(AdaConfig, _OFF | {"band_filter": 0.25})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +49,17 @@ class DiffAugmentConfig:
     """Which augmentations, in which order, and how strong."""
 
     policy: str = "color,translation,cutout"
-    """Any of `color`, `translation`, `cutout`, `hue`, separated by commas; they act in this order."""
+    """Any of `color`, `translation`, `cutout`, and TransGAN's `strong_translation`, `translation_1`, `hue`, `rotate`,
+    `erase`, `stl_erase_ratio`, `erase_ratio`, `erase2_ratio`, `rand_erase_ratio`, `cutmix`, `crop`, `geo`, `filter`,
+    separated by commas; they act in this order."""
     translation_ratio: float = 0.125
     """Largest shift, in image widths; TransGAN: 0.2."""
     cutout_ratio: float = 0.5
     """Side of the box, in image widths."""
     cutout_prob: float = 1.0
     """Probability that a batch is cut, one coin for all of its images; TransGAN: 0.3."""
+    erase_prob: float = 0.3
+    """The same for `erase`, `stl_erase_ratio`, `erase_ratio` and `erase2_ratio`."""
     hue_prob: float = 0.5
     """Probability that an image's hue is turned."""
 
@@ -44,15 +68,22 @@ class DiffAugmentConfig:
             if name not in OPERATIONS:
                 raise ConfigError(f"there is no augmentation {name!r}; {nearest(name, OPERATIONS)}")
         check(self, "policy", len(self.operations()) > 0, f"names from {', '.join(OPERATIONS)}")
-        check_unit_interval(self, "translation_ratio", "cutout_ratio", "cutout_prob", "hue_prob")
+        check_unit_interval(self, "translation_ratio", "cutout_ratio", "cutout_prob", "erase_prob", "hue_prob")
 
     def operations(self) -> list[str]:
         """The names of the policy, in order."""
         return [name.strip() for name in self.policy.split(",") if name.strip()]
 
+    def check_images(self, resolution_px: int) -> None:
+        """Raises ConfigError for images that the policy cannot take."""
+        if "filter" in self.operations() and resolution_px <= FILTER_REACH_PX:
+            raise ConfigError(f"policy={self.policy}: filter needs images of more than {FILTER_REACH_PX} px")
+
 
 def diffaugment(images: torch.Tensor, config: DiffAugmentConfig) -> torch.Tensor:
     """Augments images, each with its own random numbers, from torch's global stream of their device.
+
+    What is decided once for a batch is drawn from the host's stream, so that nothing waits for the device.
 
     Args:
         images: [N, C, H, W], about −1 to 1, any floating type.
@@ -61,27 +92,13 @@ def diffaugment(images: torch.Tensor, config: DiffAugmentConfig) -> torch.Tensor
     Returns:
         [N, C, H, W]. Differentiable in the images, to any order.
     """
-    n, (height, width) = len(images), images.shape[2:]
     for name in config.operations():
-        if name == "color":
-            images = change_color(images, *images.new_empty(3, n).uniform_().unbind())
-        elif name == "translation":
-            y, x = (_whole_numbers(images, -_round(side, config), _round(side, config)) for side in (height, width))
-            images = translate(images, y, x)
-        elif name == "cutout":
-            box_h, box_w = (int(side * config.cutout_ratio + 0.5) for side in (height, width))
-            y = _whole_numbers(images, 0, height - box_h % 2)
-            x = _whole_numbers(images, 0, width - box_w % 2)
-            is_cut = images.new_empty([]).uniform_() < config.cutout_prob
-            images = torch.where(is_cut, cut_box(images, y, x, (box_h, box_w)), images)
-        elif images.shape[1] == 3:
-            angle, coin = images.new_empty(2, n).uniform_().unbind()
-            images = turn_hue(images, (angle * 2 - 1) * math.pi * (coin < config.hue_prob))
+        images = _OPERATIONS[name](images, config)
     return images
 
 
-def _round(side: int, config: DiffAugmentConfig) -> int:
-    return int(side * config.translation_ratio + 0.5)
+# ---------------------------------------------------------------------------------------------------------------------
+# Random numbers
 
 
 def _whole_numbers(images: torch.Tensor, lowest: int, highest: int) -> torch.Tensor:
@@ -89,41 +106,129 @@ def _whole_numbers(images: torch.Tensor, lowest: int, highest: int) -> torch.Ten
     return torch.randint(lowest, highest + 1, [len(images)], device=images.device)
 
 
-def change_color(
-    images: torch.Tensor, brightness: torch.Tensor, saturation: torch.Tensor, contrast: torch.Tensor
-) -> torch.Tensor:
-    """Brightness, saturation and contrast of images [N, C, H, W] by random numbers from 0 to 1, each [N]."""
-    brightness, saturation, contrast = (u[:, None, None, None] for u in (brightness, saturation, contrast))
-    x = images + (brightness - 0.5)
-    grey = x.mean(1, keepdim=True)  # [N, 1, H, W]
-    x = grey + (x - grey) * (saturation * 2)
-    level = x.mean([1, 2, 3], keepdim=True)  # [N, 1, 1, 1]
-    return level + (x - level) * (contrast + 0.5)
+def _whole_number(lowest: int, highest: int) -> int:
+    """One for the batch, from lowest to highest."""
+    return int(torch.randint(lowest, highest + 1, []))
 
 
-def translate(images: torch.Tensor, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """Moves images [N, C, H, W] up by y and to the left by x pixels, int64 [N]; 0 comes in."""
-    images = _shift_rows(images, y)
-    return _shift_rows(images.mT, x).mT
+def _happens(probability: float) -> bool:
+    """One coin for the batch."""
+    return bool(torch.rand([]) < probability)
 
 
-def _shift_rows(images: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
-    height = images.shape[2]
-    row = torch.arange(height, device=images.device) + by[:, None]  # [N, H]
-    is_inside = ((row >= 0) & (row < height))[:, None, :, None]
-    index = row.clamp(0, height - 1)[:, None, :, None].expand(images.shape)
-    return images.gather(2, index) * is_inside.to(images.dtype)
+def _round(side: int, ratio: float) -> int:
+    return int(side * ratio + 0.5)
 
 
-def cut_box(images: torch.Tensor, y: torch.Tensor, x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Sets boxes of `size` (height, width) in images [N, C, H, W] to 0, centred at rows y and columns x, int64 [N]."""
-    rows = torch.arange(images.shape[2], device=images.device) - y[:, None] + size[0] // 2  # [N, H] within the box
-    columns = torch.arange(images.shape[3], device=images.device) - x[:, None] + size[1] // 2  # [N, W]
-    in_rows, in_columns = (rows >= 0) & (rows < size[0]), (columns >= 0) & (columns < size[1])
-    is_kept = ~(in_rows[:, None, :, None] & in_columns[:, None, None, :])
-    return images * is_kept.to(images.dtype)
+# ---------------------------------------------------------------------------------------------------------------------
+# The augmentations
 
 
-def turn_hue(images: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
-    """Turns the colours of images [N, 3, H, W] about the grey axis by the angles [N], in radians."""
-    return ColorMap.identity(len(images), images.device, images.dtype).rotate_hue(angle).apply(images)
+def _color(images: torch.Tensor, _: DiffAugmentConfig) -> torch.Tensor:
+    return change_color(images, *images.new_empty(3, len(images)).uniform_().unbind())
+
+
+def _shift(images: torch.Tensor, ratio: float) -> torch.Tensor:
+    reach = [_round(side, ratio) for side in images.shape[2:]]
+    y, x = (_whole_numbers(images, -r, r) for r in reach)
+    return translate(images, y, x)
+
+
+def _shift_oddly(images: torch.Tensor, _: DiffAugmentConfig) -> torch.Tensor:
+    reach = [max(_round(side, 0.1), 1) for side in images.shape[2:]]
+    y, x = (2 * _whole_numbers(images, -r, r - 1) + 1 for r in reach)
+    return translate(images, y, x)
+
+
+def _cutout(images: torch.Tensor, config: DiffAugmentConfig) -> torch.Tensor:
+    y, x, size = _box(images, [_round(side, config.cutout_ratio) for side in images.shape[2:]])
+    is_cut = images.new_empty([]).uniform_() < config.cutout_prob
+    return torch.where(is_cut, cut_box(images, y, x, size), images)
+
+
+def _box(images: torch.Tensor, sides: list[int]) -> tuple[torch.Tensor, torch.Tensor, tuple[int, int]]:
+    """Centres y and x, int64 [N], anywhere in the images, of a box of `sides` (height, width), and these."""
+    y, x = (_whole_numbers(images, 0, image - side % 2) for image, side in zip(images.shape[2:], sides, strict=True))
+    return y, x, (sides[0], sides[1])
+
+
+def _erase(images: torch.Tensor) -> torch.Tensor:
+    """A box of 20 pixels to 20 more than half the side; in small images that may be all of it."""
+    sides = [min(_whole_number(20, side // 2 + 20), side) for side in images.shape[2:]]
+    return cut_box(images, *_box(images, sides))
+
+
+def _erase_share(images: torch.Tensor) -> torch.Tensor:
+    """A box of 0.2 to 0.7 of the side."""
+    sides = [_whole_number(_round(side, 0.2), _round(side, 0.7)) for side in images.shape[2:]]
+    return cut_box(images, *_box(images, sides))
+
+
+def _erase_some(images: torch.Tensor, _: DiffAugmentConfig) -> torch.Tensor:
+    count = int(len(images) * 0.3)
+    return torch.cat([_erase_share(images[:count]), images[count:]])
+
+
+def _cutmix(images: torch.Tensor, _: DiffAugmentConfig) -> torch.Tensor:
+    size = [_whole_number(_round(side, 0.45), _round(side, 0.55)) for side in images.shape[2:]]
+    # Centred so that the whole box lies inside.
+    y, x = (
+        _whole_numbers(images, side // 2, image - side + side // 2)
+        for image, side in zip(images.shape[2:], size, strict=True)
+    )
+    others = images.roll(_whole_number(1, max(len(images) - 1, 1)), dims=0)
+    return swap_box(images, others, y, x, (size[0], size[1]))
+
+
+def _hue(images: torch.Tensor, config: DiffAugmentConfig) -> torch.Tensor:
+    if images.shape[1] != 3:
+        return images
+    angle, coin = images.new_empty(2, len(images)).uniform_().unbind()
+    return turn_hue(images, (angle * 2 - 1) * math.pi * (coin < config.hue_prob))
+
+
+def _rotate(images: torch.Tensor, _: DiffAugmentConfig) -> torch.Tensor:
+    return torch.rot90(images, _whole_number(1, 3), (2, 3)) if _happens(0.5) else images
+
+
+def _crop(images: torch.Tensor, _: DiffAugmentConfig) -> torch.Tensor:
+    if not _happens(0.2):
+        return images
+    large = [_round(side, 1.2) for side in images.shape[2:]]
+    y, x = (_whole_numbers(images, 0, grown - side) for grown, side in zip(large, images.shape[2:], strict=True))
+    return enlarge(images, (large[0], large[1]), y, x)
+
+
+def _maybe_erased(
+    *boxes: Callable[[torch.Tensor], torch.Tensor],
+) -> Callable[[torch.Tensor, DiffAugmentConfig], torch.Tensor]:
+    def erase(images: torch.Tensor, config: DiffAugmentConfig) -> torch.Tensor:
+        if _happens(config.erase_prob):
+            for box in boxes:
+                images = box(images)
+        return images
+
+    return erase
+
+
+_OPERATIONS: dict[str, Callable[[torch.Tensor, DiffAugmentConfig], torch.Tensor]] = {
+    "color": _color,
+    "translation": lambda images, config: _shift(images, config.translation_ratio),
+    "cutout": _cutout,
+    "hue": _hue,
+    "strong_translation": lambda images, _: _shift(images, 0.125),
+    "translation_1": _shift_oddly,
+    "rotate": _rotate,
+    "erase": _maybe_erased(_erase),
+    "stl_erase_ratio": _maybe_erased(_erase),
+    "erase_ratio": _maybe_erased(_erase_share),
+    "erase2_ratio": _maybe_erased(_erase_share, _erase_share),
+    "rand_erase_ratio": _erase_some,
+    "cutmix": _cutmix,
+    "crop": _crop,
+    "geo": lambda images, _: ada(images, 1.0, _GEO),
+    "filter": lambda images, _: ada(images, 1.0, _FILTER),
+}
+
+OPERATIONS = tuple(_OPERATIONS)
+"""What a policy may name."""
