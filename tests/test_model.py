@@ -17,8 +17,7 @@ from gantrol import checkpoint, hub
 from gantrol.config import to_dict
 from gantrol.errors import CheckpointError, ConfigError
 from gantrol.model import Model, choose_device
-from gantrol.models import StyleGAN2Config, StyleGAN2DiscriminatorConfig, StyleGAN3Config
-from gantrol.models.stylegan3 import make_transform
+from gantrol.models import StyleGAN2Config, StyleGAN2DiscriminatorConfig, StyleGAN3Config, make_transform
 from gantrol.pictures import to_arrays
 
 
@@ -202,6 +201,33 @@ def test_controls_are_a_read_only_mapping(model: Model) -> None:
     assert dict(model.controls) == {}
     with pytest.raises(TypeError):
         model.controls["age"] = 1  # type: ignore[index]
+
+
+class Steered(Model):
+    """A model with one control, which moves the first feature of every w."""
+
+    @property
+    def controls(self) -> dict[str, gantrol.Control]:  # type: ignore[override]
+        return {"age": gantrol.Control("years", 0.0, 100.0, 30.0, "older")}
+
+    def map(self, *args: Any, controls: Any = None, **more: Any) -> torch.Tensor:
+        values = self.check_controls(controls or {})
+        ws = super().map(*args, **more).clone()
+        ws[:, :, 0] += float(values.get("age", 30.0)) / 10 - 3  # type: ignore[arg-type]
+        return ws
+
+
+def test_a_model_applies_its_controls_in_map(model: Model) -> None:
+    steered = Steered(model.generator)
+    before = model.generate([0, 1], output="pt")
+    torch.testing.assert_close(steered.generate([0, 1], output="pt"), before)
+    older = steered.generate([0, 1], controls={"age": 80}, output="pt", batch_size=1)
+    torch.testing.assert_close(steered.synthesize(steered.map([0, 1], controls={"age": 80})), older)
+    assert not torch.allclose(older, before, atol=1e-2)
+    with pytest.raises(ConfigError, match="'age': 130 is out of range; expected 0 to 100 \\(years\\)"):
+        steered.generate([0], controls={"age": 130})
+    with pytest.raises(ConfigError, match="did you mean age"):
+        steered.generate([0], controls={"aeg": 1})
 
 
 # --------------------------------------------------------------------------------------------------------------

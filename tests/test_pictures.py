@@ -74,3 +74,25 @@ def test_impossible_destinations_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"^cannot write [^\n]*$"):
         pictures.save_image(tmp_path / "file" / "a.png", image)
+
+
+def test_a_table_has_pictures_at_the_heads_of_rows_and_columns() -> None:
+    rows = np.stack([np.full((2, 3, 3), value, np.uint8) for value in (10, 20)])
+    columns = np.stack([np.full((2, 3, 3), value, np.uint8) for value in (1, 2, 3)])
+    cells = rows[:, None] + columns[None]
+    table = np.asarray(pictures.header_table(rows, columns, cells, gap=1))
+    assert table.shape == (2 * 3 + 1, 3 * 4 + 1, 3)
+    assert (table[:3, :4] == 255).all()  # the corner, with the gap
+    assert (table[2] == 255).all()
+    assert (table[:, 3] == 255).all()
+    assert table[0, 4::3, 0].tolist() == [1, 2, 3]
+    assert table[3::2, 0, 0].tolist() == [10, 20]
+    assert table[3::2, 4::3, 0].tolist() == [[11, 12, 13], [21, 22, 23]]
+    with pytest.raises(ConfigError, match="does not fit heads"):
+        pictures.header_table(columns, rows, cells)
+
+
+def test_a_name_can_be_checked_before_the_work() -> None:
+    assert pictures.check_name("a/b.JPG") == Path("a/b.JPG")
+    with pytest.raises(ConfigError, match=r"b\.gif: pictures are written as"):
+        pictures.check_name("a/b.gif")

@@ -1,8 +1,6 @@
-"""Seeds, labels, and the looping walk through W."""
+"""Seeds, noise, poses, and what is refused."""
 
 from __future__ import annotations
-
-import itertools
 
 import numpy as np
 import pytest
@@ -10,8 +8,7 @@ import torch
 
 from gantrol import sample
 from gantrol.errors import ConfigError
-from gantrol.models import StyleGAN3Config
-from gantrol.pictures import to_arrays
+from gantrol.models import StyleGAN2Config, StyleGAN3Config
 
 
 @pytest.fixture(scope="module")
@@ -39,52 +36,46 @@ def test_latents_are_those_of_the_field() -> None:
     np.testing.assert_array_equal(sample.latents([0, 42], 512)[1:], expected)
 
 
-def test_keyframes_are_shared_out_cell_by_cell() -> None:
-    seeds = sample.keyframe_seeds(range(12), (3, 2))
-    assert seeds.shape == (2, 3, 2)
-    assert seeds[0, 0].tolist() == [0, 1]
-    assert seeds[1, 2].tolist() == [10, 11]
-    repeated = sample.keyframe_seeds([5, 6], (1, 1), keyframes=5)
-    assert repeated[0, 0].tolist() == [5, 6, 5, 6, 5]
-    with pytest.raises(ConfigError, match="5 seeds do not divide among 2x1 cells"):
-        sample.keyframe_seeds(range(5), (2, 1))
-    with pytest.raises(ConfigError, match="keyframes=0"):
-        sample.keyframe_seeds(range(5), (1, 1), keyframes=0)
+def test_render_takes_noise_from_seeds_and_clamps() -> None:
+    torch.manual_seed(0)
+    config = StyleGAN2Config(resolution_px=8, channel_base=64, channel_max=8, z_dim=4, w_dim=4, mapping_layers=2)
+    generator = config.build().eval()
+    for name, parameter in generator.named_parameters():
+        if name.endswith("noise_strength"):
+            parameter.data.fill_(9.0)
+    ws = generator.mapping(sample.latents([0, 0], 4))
+    images = sample.render(generator, ws, [5, 6], noise_mode="random")
+    assert images.abs().max() <= 1
+    assert not torch.allclose(images[0], images[1], atol=1e-2)
+    again = sample.render(generator, ws[:1], [6], noise_mode="random")
+    torch.testing.assert_close(again[0], images[1])
+    still = sample.render(generator, ws, [5, 6], noise_mode="none")
+    torch.testing.assert_close(still[0], still[1])
 
 
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_the_spline_passes_its_keyframes_and_closes_smoothly(count: int) -> None:
-    keyframes = np.random.default_rng(0).standard_normal((count, 3, 2))
-    steps = 40
-    walk = sample.looping_spline(keyframes, steps)
-    assert walk.shape == (count * steps, 3, 2)
-    np.testing.assert_allclose(walk[::steps], keyframes, atol=1e-12)
-    closed = np.concatenate([walk, walk[:2]])
-    jumps = np.abs(np.diff(closed, axis=0)).max(axis=(1, 2))
-    assert jumps[-2:].max() <= jumps.max()  # the seam is no larger than any other step
-    bends = np.abs(np.diff(closed, 2, axis=0)).max(axis=(1, 2))
-    assert bends[-2:].max() <= 2 * bends[:-2].max() + 1e-12
+def test_poses_of_a_batch_are_those_of_single_images(generator: torch.nn.Module) -> None:
+    ws = generator.mapping(sample.latents([0, 1, 2], 4))
+    poses = np.array([[0.1, 0.0, 0.0], [0.0, 0.0, 0.0], [-0.2, 0.1, 30.0]])
+    before = generator.synthesis.input.transform.clone()
+    with sample.posed(generator, poses):
+        together = sample.render(generator, ws, [0, 1, 2])
+    assert torch.equal(generator.synthesis.input.transform, before)
+    for index, (x, y, degrees) in enumerate(poses):
+        with sample.transformed(generator, (x, y), degrees):
+            single = sample.render(generator, ws[index : index + 1], [index])
+        torch.testing.assert_close(together[index : index + 1], single, rtol=0, atol=1e-4)
 
 
-def test_interpolation_starts_each_leg_at_its_seed(generator: torch.nn.Module) -> None:
-    seeds = sample.keyframe_seeds(range(4), (2, 1))
-    frames = list(sample.interpolation(generator, seeds, frames_per_keyframe=3, batch_size=3))
-    assert len(frames) == 6
-    assert frames[0].shape == (16, 32, 3)
-    (images,) = sample.image_batches(generator, range(4))
-    expected = to_arrays(images).astype(int)
-    for keyframe, cell in itertools.product(range(2), range(2)):
-        shown = frames[3 * keyframe][:, 16 * cell : 16 * cell + 16].astype(int)
-        assert np.abs(shown - expected[2 * cell + keyframe]).max() <= 1
+@pytest.mark.parametrize("cutoff", [-1, 9])
+def test_a_cutoff_is_a_number_of_layers(generator: torch.nn.Module, cutoff: int) -> None:
+    assert generator.num_ws == 5
+    with pytest.raises(ConfigError, match=f"truncation cutoff {cutoff}: expected 0 to 5"):
+        next(sample.image_batches(generator, [0], truncation_cutoff=cutoff))
+    sample.check_cutoff(generator, 5)
 
 
-def test_frames_do_not_depend_on_the_batch(generator: torch.nn.Module) -> None:
-    seeds = sample.keyframe_seeds(range(2), (1, 1))
-    for one, other in zip(
-        sample.interpolation(generator, seeds, frames_per_keyframe=4, batch_size=1),
-        sample.interpolation(generator, seeds, frames_per_keyframe=4, batch_size=16),
-        strict=True,
-    ):
-        assert np.abs(one.astype(int) - other).max() <= 1
-    with pytest.raises(ConfigError, match="expected at least 1"):
-        next(sample.interpolation(generator, seeds, frames_per_keyframe=0))
+def test_a_look_is_checked_when_it_is_made() -> None:
+    with pytest.raises(ConfigError, match="did you mean const"):
+        sample.Look(noise_mode="constant")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="batch size 0"):
+        sample.Look(batch_size=0)

@@ -11,7 +11,6 @@ Dimensions: N images · C channels · H W pixels.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 import tempfile
@@ -28,6 +27,7 @@ import gantrol
 from gantrol import checkpoint, sample
 from gantrol.atomic import atomic_folder
 from gantrol.config import from_dict, to_dict
+from gantrol.controls import Control, Value
 from gantrol.errors import CheckpointError, ConfigError, nearest
 from gantrol.hub import CONFIG, FORMAT_VERSION, MODEL_FORMAT, Location, resolve
 from gantrol.model_card import model_card, parameter_count
@@ -39,25 +39,9 @@ Output = Literal["pil", "np", "pt"]
 
 _GENERATOR, _DISCRIMINATOR, _CARD = "generator.safetensors", "discriminator.safetensors", "README.md"
 _OUTPUTS = ("pil", "np", "pt")
-_TRAINING = ("preset", "scale", "data", "batch", "seed")
+_TRAINING = ("preset", "scale", "data", "batch", "seed", "init", "init_sha256")
 """What a model remembers of the run it comes from, besides how long that was."""
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Control:
-    """An attribute that a controllable model takes by value."""
-
-    unit: str
-    """What the value is measured in, for example "degrees"."""
-    low: float
-    """The lowest value that makes sense."""
-    high: float
-    """The highest value that makes sense."""
-    default: float
-    """The value when none is given."""
-    help: str
-    """What the control does, and which direction is positive."""
 
 
 class Model:
@@ -158,30 +142,31 @@ class Model:
             ConfigError: a value that cannot be, or a control, class or transform that this model does not
                 have.
         """
-        self.check_controls(controls or {})
         if output not in _OUTPUTS:
             raise ConfigError(f"output={output!r}; {nearest(output, _OUTPUTS)}")
         seeds = [int(seed) for seed in seeds]
         if not seeds:
             raise ConfigError("there are no seeds: give at least one")
-        c = sample.class_labels(self.generator, class_index, len(seeds))
+        check_noise_mode(noise_mode)
+        if batch_size < 1:
+            raise ConfigError(f"batch size {batch_size}: expected at least 1")
+        sample.class_labels(self.generator, class_index, len(seeds))  # refuses classes that do not fit
+        classes = [class_index] * len(seeds) if isinstance(class_index, int) else class_index
         parts: list[Any] = []
-        done = 0
         with sample.transformed(self.generator, translate, rotate):
-            for images in sample.image_batches(
-                self.generator,
-                seeds,
-                c=c,
-                truncation_psi=truncation_psi,
-                truncation_cutoff=truncation_cutoff,
-                noise_mode=noise_mode,
-                batch_size=batch_size,
-                dtype=self.dtype,
-            ):
+            for start in range(0, len(seeds), batch_size):
+                batch = slice(start, start + batch_size)
+                ws = self.map(
+                    seeds[batch],
+                    controls=controls,
+                    class_index=None if classes is None else classes[batch],
+                    truncation_psi=truncation_psi,
+                    truncation_cutoff=truncation_cutoff,
+                )
+                images = sample.render(self.generator, ws, seeds[batch], noise_mode=noise_mode, dtype=self.dtype)
                 parts.append(images if output == "pt" else to_arrays(images))
-                done += len(images)
                 if progress is not None:
-                    progress(done, len(seeds))
+                    progress(start + len(images), len(seeds))
         if output == "pt":
             return torch.cat(parts)
         if output == "np":
@@ -193,15 +178,22 @@ class Model:
         seeds: Sequence[int] | None = None,
         *,
         z: Tensor | None = None,
+        controls: Mapping[str, Any] | None = None,
         class_index: int | Sequence[int] | None = None,
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
     ) -> Tensor:
         """Maps seeds, or latents z [N, z_dim], to ws [N, num_ws, w_dim], without gradients.
 
+        All that decides an image, apart from noise and transforms, goes through here: `generate`, films and
+        tables take their ws from this method, so that a model with controls has one place to apply them.
+
         Raises:
-            ConfigError: both or neither of `seeds` and `z` are given, or they, or the class, do not fit.
+            ConfigError: both or neither of `seeds` and `z` are given, or they, a control, the class or the
+                truncation do not fit.
         """
+        self.check_controls(controls or {})
+        sample.check_cutoff(self.generator, truncation_cutoff)
         if (seeds is None) == (z is None):
             raise ConfigError("give either seeds or z")
         if z is None:
@@ -227,13 +219,18 @@ class Model:
             images = self.generator.synthesis(ws.to(self.device), noise_mode=noise_mode, dtype=self.dtype)
             return cast(Tensor, images.clamp(-1, 1))
 
-    def check_controls(self, values: Mapping[str, Any]) -> None:
-        """Raises `ConfigError` if a control is asked for that this model does not have."""
+    def check_controls(self, values: Mapping[str, Any]) -> dict[str, Value]:
+        """The values of controls, as numbers.
+
+        Raises:
+            ConfigError: a control is asked for that this model does not have, or a value does not fit it.
+        """
         for name in values:
             if not self.controls:
                 raise ConfigError(f"control {name!r}: this model has no controls; leave it out, or use another model")
             if name not in self.controls:
                 raise ConfigError(f"control {name!r}: this model does not have it; {nearest(name, self.controls)}")
+        return {name: self.controls[name].check(name, value) for name, value in values.items()}
 
     # ----------------------------------------------------------------------------------------------------------
     # Loading, saving, sharing

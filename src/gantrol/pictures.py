@@ -161,6 +161,37 @@ def labelled_grid(images: np.ndarray, captions: Sequence[Sequence[str]], columns
     return sheet
 
 
+def header_table(rows: np.ndarray, columns: np.ndarray, cells: np.ndarray, gap: int | None = None) -> Image.Image:
+    """A table of images with a picture at the head of each row and column; the corner stays white.
+
+    Args:
+        rows: uint8 [R, H, W, C], the column at the left.
+        columns: uint8 [K, H, W, C], the row at the top.
+        cells: uint8 [R, K, H, W, C].
+        gap: white pixels between the heads and the cells; by default a sixteenth of the height.
+
+    Raises:
+        ConfigError: the shapes do not fit together.
+    """
+    r, k, height, width, channels = cells.shape
+    if rows.shape != (r, height, width, channels) or columns.shape != (k, height, width, channels):
+        raise ConfigError(f"a table of {cells.shape} does not fit heads of {rows.shape} and {columns.shape}")
+    gap = max(2, height // 16) if gap is None else gap
+    canvas = np.full(((r + 1) * height + gap, (k + 1) * width + gap, channels), 255, dtype=np.uint8)
+    canvas[:height, width + gap :] = columns.swapaxes(0, 1).reshape(height, k * width, channels)
+    canvas[height + gap :, :width] = rows.reshape(r * height, width, channels)
+    canvas[height + gap :, width + gap :] = cells.swapaxes(1, 2).reshape(r * height, k * width, channels)
+    return to_pil(canvas)
+
+
+def check_name(path: str | Path) -> Path:
+    """The path; raises `ConfigError` unless its suffix names a format of pictures. Good to know before long work."""
+    path = Path(path)
+    if path.suffix.lower() not in _FORMATS:
+        raise ConfigError(f"{path.name}: pictures are written as {', '.join(_FORMATS)}; choose one of these endings")
+    return path
+
+
 def save_image(path: str | Path, image: Image.Image | np.ndarray) -> Path:
     """Writes a picture (PIL, or uint8 [H, W, C]) atomically, in the format its suffix names; returns the
     path.
@@ -171,17 +202,14 @@ def save_image(path: str | Path, image: Image.Image | np.ndarray) -> Path:
         ConfigError: the suffix is none of .png, .webp, .jpg.
         DataError: the disk is full or the folder cannot be written.
     """
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in _FORMATS:
-        raise ConfigError(f"{path.name}: pictures are written as {', '.join(_FORMATS)}; choose one of these endings")
+    path = check_name(path)
     picture = to_pil(image) if isinstance(image, np.ndarray) else image
     options: dict[str, dict[str, Any]] = {
         "PNG": {},
         "WEBP": {"lossless": True},
         "JPEG": {"quality": 95, "subsampling": 0},
     }
-    kind = _FORMATS[suffix]
+    kind = _FORMATS[path.suffix.lower()]
     with atomic_file(path, DataError) as temporary:
         picture.save(temporary, format=kind, **options[kind])
     return path

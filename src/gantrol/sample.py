@@ -1,18 +1,19 @@
-"""From seeds to images: latents, batches, transforms of the input, and smooth walks through W.
+"""From seeds to images: latents, labels, batches, and transforms of the input.
 
 Everything here works on a plain generator module (`gantrol.models.protocols.Generator`);
 `gantrol.model.Model` wraps it for users. An image belongs to its seed alone: not to the batch it was rendered
 in, nor to the global random state.
 
-Dimensions: N batch · L copies of w · C channels · H W pixels · K keyframes.
+Dimensions: N batch · L copies of w · C channels · H W pixels.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -20,11 +21,43 @@ import torch
 from torch import Tensor
 
 from gantrol.errors import ConfigError
+from gantrol.models.fourier_input import FourierInput, make_transform
 from gantrol.models.protocols import Generator, NoiseMode, check_noise_mode
-from gantrol.pictures import to_arrays
 
 MAX_SEED = 2**32 - 1
 _MAX_SEEDS = 10_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How a film or a table of images is made: everything but the seeds and what moves.
+
+    The fields are the arguments of `Model.generate`.
+    """
+
+    controls: Mapping[str, Any] = field(default_factory=dict)
+    """Attribute values, of a model that has controls."""
+    class_index: int | None = None
+    """The class of a conditional model."""
+    truncation_psi: float = 1.0
+    """1 is the whole distribution, 0 its average."""
+    truncation_cutoff: int | None = None
+    """Truncate only the first so many layers."""
+    noise_mode: NoiseMode = "const"
+    """Per-pixel noise of StyleGAN2; with "random" it follows from the seeds, and differs from frame to frame."""
+    batch_size: int = 16
+    """Images at a time; has no influence on them beyond rounding."""
+
+    def __post_init__(self) -> None:
+        check_noise_mode(self.noise_mode)
+        if self.batch_size < 1:
+            raise ConfigError(f"batch size {self.batch_size}: expected at least 1")
+
+    @property
+    def of_map(self) -> dict[str, Any]:
+        """The arguments that `Model.map` takes."""
+        names = ("controls", "class_index", "truncation_psi", "truncation_cutoff")
+        return {name: getattr(self, name) for name in names}
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -87,9 +120,40 @@ def class_labels(generator: Generator, class_index: int | Sequence[int] | None, 
     return torch.nn.functional.one_hot(torch.tensor(classes, dtype=torch.int64), generator.c_dim).float()
 
 
+def check_cutoff(generator: Generator, truncation_cutoff: int | None) -> None:
+    """Raises `ConfigError` unless the generator has so many layers to truncate; None is all of them."""
+    if truncation_cutoff is not None and not 0 <= truncation_cutoff <= generator.num_ws:
+        raise ConfigError(
+            f"truncation cutoff {truncation_cutoff}: expected 0 to {generator.num_ws}, the layers of this model"
+        )
+
+
 def device_of(generator: Generator) -> torch.device:
     """Where the generator's weights are."""
     return next(cast(torch.nn.Module, generator).parameters()).device
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Moving and turning
+
+
+def is_movable(generator: Generator) -> bool:
+    """Whether what the generator draws can be moved and turned, that is, whether its input can (see `transformed`)."""
+    return hasattr(getattr(generator.synthesis, "input", None), "set_transform")
+
+
+def takes_poses(generator: Generator) -> bool:
+    """Whether each image of a batch can have a pose of its own; otherwise `posed` takes one for all."""
+    return isinstance(getattr(generator.synthesis, "input", None), FourierInput)
+
+
+def check_movable(generator: Generator) -> None:
+    """Raises `ConfigError` unless `is_movable`."""
+    if not is_movable(generator):
+        raise ConfigError(
+            f"a {generator.config.kind} model cannot be translated or rotated: that takes an alias-free generator "
+            "(stylegan3)"
+        )
 
 
 @contextmanager
@@ -100,7 +164,7 @@ def transformed(
     before.
 
     Args:
-        generator: one whose input can be transformed (StyleGAN3).
+        generator: one whose input can be transformed (StyleGAN3, and its ladder from step B on).
         translate: (x, y) in image widths, right and down.
         rotate_deg: degrees, counter-clockwise as seen, about the centre.
 
@@ -112,14 +176,8 @@ def transformed(
     if not any((*translate, rotate_deg)):
         yield
         return
-    fourier_input: Any = getattr(generator.synthesis, "input", None)
-    if not hasattr(fourier_input, "set_transform"):
-        raise ConfigError(
-            f"a {generator.config.kind} model cannot be translated or rotated: that takes an alias-free generator "
-            "(stylegan3)"
-        )
-    from gantrol.models.stylegan3 import make_transform
-
+    check_movable(generator)
+    fourier_input: Any = cast(Any, generator.synthesis).input
     before = fourier_input.transform.clone()
     try:
         fourier_input.set_transform(make_transform(translate, rotate_deg))
@@ -127,6 +185,33 @@ def transformed(
     finally:
         with torch.no_grad():
             fourier_input.transform.copy_(before)
+
+
+@contextmanager
+def posed(generator: Generator, poses: np.ndarray) -> Iterator[None]:
+    """Like `transformed`, with a pose for each image of the next batch.
+
+    Args:
+        generator: one whose input can be transformed; several poses need one that `takes_poses`.
+        poses: [N, 3] (x, y, degrees) as `transformed` takes them.
+    """
+    if (poses == poses[0]).all():
+        x, y, degrees = map(float, poses[0])
+        with transformed(generator, (x, y), degrees):
+            yield
+        return
+    fourier_input: Any = cast(Any, generator.synthesis).input
+    before: Tensor = fourier_input.transform
+    matrices = torch.stack([make_transform((float(x), float(y)), float(degrees)) for x, y, degrees in poses])
+    try:  # the input multiplies by its transform, which broadcasts over images
+        fourier_input.transform = torch.linalg.inv(matrices.double()).to(before)
+        yield
+    finally:
+        fourier_input.transform = before
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Rendering
 
 
 def image_batches(
@@ -160,9 +245,8 @@ def image_batches(
     check_noise_mode(noise_mode)
     if batch_size < 1:
         raise ConfigError(f"batch size {batch_size}: expected at least 1")
+    check_cutoff(generator, truncation_cutoff)
     device = device_of(generator)
-    modules = cast(torch.nn.Module, generator)
-    has_noise = any(name.endswith("noise_const") for name, _ in modules.named_buffers())
     z = latents(seeds, generator.z_dim)
     for start in range(0, len(z), batch_size):
         batch = slice(start, start + batch_size)
@@ -171,16 +255,41 @@ def image_batches(
             ws = generator.mapping(
                 z[batch].to(device), labels, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff
             )
-            if noise_mode == "random" and has_noise:
-                images = torch.cat(
-                    [
-                        _with_noise_of(seed, generator, w, dtype)
-                        for seed, w in zip(seeds[batch], ws.split(1), strict=True)
-                    ]
-                )
-            else:
-                images = generator.synthesis(ws, noise_mode=noise_mode, dtype=dtype)
-        yield images.clamp(-1, 1)
+        yield render(generator, ws, seeds[batch], noise_mode=noise_mode, dtype=dtype)
+
+
+def render(
+    generator: Generator,
+    ws: Tensor,
+    noise_seeds: Sequence[int],
+    *,
+    noise_mode: NoiseMode = "const",
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Renders one batch of ws, without gradients.
+
+    Args:
+        generator: in evaluation mode.
+        ws: [N, L, w_dim].
+        noise_seeds: N seeds of the per-pixel noise, for the mode "random"; such images are made singly.
+        noise_mode: see `gantrol.models.protocols.NoiseMode`.
+        dtype: type of the widest layers.
+
+    Returns:
+        float32 [N, C, H, W], clamped to [−1, 1], on the generator's device.
+    """
+    ws = ws.to(device_of(generator))
+    with torch.no_grad():
+        if noise_mode == "random" and _has_noise(generator):
+            singly = zip(noise_seeds, ws.split(1), strict=True)
+            images = torch.cat([_with_noise_of(seed, generator, w, dtype) for seed, w in singly])
+        else:
+            images = generator.synthesis(ws, noise_mode=noise_mode, dtype=dtype)
+        return images.clamp(-1, 1)
+
+
+def _has_noise(generator: Generator) -> bool:
+    return any("noise" in name for name in cast(torch.nn.Module, generator).state_dict())
 
 
 def _with_noise_of(seed: int, generator: Generator, w: Tensor, dtype: torch.dtype) -> Tensor:
@@ -194,109 +303,3 @@ def _with_noise_of(seed: int, generator: Generator, w: Tensor, dtype: torch.dtyp
     with scope:
         torch.manual_seed(seed)
         return generator.synthesis(w, noise_mode="random", dtype=dtype)
-
-
-# --------------------------------------------------------------------------------------------------------------
-# Interpolation
-
-
-def keyframe_seeds(seeds: Sequence[int], grid: tuple[int, int], keyframes: int | None = None) -> np.ndarray:
-    """Which seed each cell of a grid shows at each keyframe: int64 [rows, columns, K].
-
-    Args:
-        seeds: in reading order, cell by cell; repeated cyclically if there are too few.
-        grid: (columns, rows).
-        keyframes: K; by default the seeds are divided evenly among the cells.
-
-    Raises:
-        ConfigError: there are no seeds, or they do not divide evenly and `keyframes` is not given.
-    """
-    columns, rows = grid
-    if columns < 1 or rows < 1 or not seeds:
-        raise ConfigError(f"a grid of {columns}x{rows} with {len(seeds)} seeds shows nothing")
-    if keyframes is None:
-        if len(seeds) % (columns * rows):
-            raise ConfigError(f"{len(seeds)} seeds do not divide among {columns}x{rows} cells; give --keyframes")
-        keyframes = len(seeds) // (columns * rows)
-    if keyframes < 1:
-        raise ConfigError(f"keyframes={keyframes}: expected at least 1")
-    return np.resize(np.asarray(seeds, dtype=np.int64), (rows, columns, keyframes))
-
-
-def looping_spline(keyframes: np.ndarray, frames_per_keyframe: int, wraps: int = 2) -> np.ndarray:
-    """Cubic spline through keyframes that ends where it begins, smoothly.
-
-    The keyframes are repeated `wraps` times on either side before the spline is laid through them, so that
-    the seam of the loop is as smooth as any other place.
-
-    Args:
-        keyframes: [K, …].
-        frames_per_keyframe: frames from one keyframe to the next.
-        wraps: repetitions on each side.
-
-    Returns:
-        [K·frames_per_keyframe, …] of the same dtype; frame i·frames_per_keyframe is keyframe i.
-    """
-    from scipy.interpolate import CubicSpline
-
-    count = len(keyframes)
-    times = np.arange(-count * wraps, count * (wraps + 1))
-    repeated = np.tile(keyframes, [2 * wraps + 1] + [1] * (keyframes.ndim - 1))
-    spline = CubicSpline(times, repeated, axis=0)
-    return spline(np.arange(count * frames_per_keyframe) / frames_per_keyframe).astype(keyframes.dtype)
-
-
-def interpolation(
-    generator: Generator,
-    seeds: np.ndarray,
-    *,
-    frames_per_keyframe: int = 120,
-    class_index: int | None = None,
-    truncation_psi: float = 1.0,
-    truncation_cutoff: int | None = None,
-    batch_size: int = 16,
-    dtype: torch.dtype = torch.float32,
-) -> Iterator[np.ndarray]:
-    """Frames of a loop that walks through W from seed to seed, one walk per cell of a grid, with constant
-    noise.
-
-    Args:
-        generator: in evaluation mode.
-        seeds: [rows, columns, K] from `keyframe_seeds`.
-        frames_per_keyframe: frames from one seed to the next.
-        class_index: the class of a conditional generator.
-        truncation_psi: as for `image_batches`.
-        truncation_cutoff: as for `image_batches`.
-        batch_size: images at a time.
-        dtype: type of the widest layers.
-
-    Yields:
-        K·frames_per_keyframe frames, uint8 [rows·H, columns·W, C].
-    """
-    if frames_per_keyframe < 1 or batch_size < 1:
-        raise ConfigError(f"frames per keyframe {frames_per_keyframe}, batch size {batch_size}: expected at least 1")
-    rows, columns, count = seeds.shape
-    cells = rows * columns
-    device = device_of(generator)
-    flat = [int(seed) for seed in seeds.reshape(-1)]
-    c = class_labels(generator, class_index, len(flat))
-    with torch.no_grad():
-        ws = generator.mapping(
-            latents(flat, generator.z_dim).to(device),
-            None if c is None else c.to(device),
-            truncation_psi=truncation_psi,
-            truncation_cutoff=truncation_cutoff,
-        )  # [cells·K, L, w_dim]
-    keyframes = ws.float().cpu().numpy().reshape(cells, count, *ws.shape[1:]).swapaxes(0, 1)
-    walk = torch.from_numpy(looping_spline(keyframes, frames_per_keyframe))  # [frames, cells, L, w_dim]
-    frames_per_batch = max(1, batch_size // cells)
-    for some in walk.split(frames_per_batch):
-        with torch.no_grad():
-            parts = [
-                to_arrays(generator.synthesis(part.to(device), noise_mode="const", dtype=dtype))
-                for part in some.flatten(0, 1).split(batch_size)
-            ]
-        images = np.concatenate(parts)  # [frames·cells, H, W, C]
-        height, width, channels = images.shape[1:]
-        tiled = images.reshape(len(some), rows, columns, height, width, channels).swapaxes(2, 3)
-        yield from tiled.reshape(len(some), rows * height, columns * width, channels)

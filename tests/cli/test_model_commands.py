@@ -1,4 +1,4 @@
-"""`gantrol generate`, `video`, `evaluate` and `info`, from their options to their files."""
+"""`gantrol generate`, `evaluate` and `info`, from their options to their files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import tyro
 from PIL import Image
 
 from gantrol import metrics
-from gantrol.cli import evaluate, generate, info, video
+from gantrol.cli import evaluate, generate, info
 from gantrol.data.writer import DatasetWriter
 from gantrol.errors import CheckpointError, ConfigError, GantrolError
 from gantrol.model import Model
@@ -21,7 +21,6 @@ from gantrol.models import StyleGAN3Config
 
 COMMANDS: dict[str, tuple[Any, Any]] = {
     "generate": (generate.Generate, generate.run),
-    "video": (video.Video, video.run),
     "evaluate": (evaluate.Evaluate, evaluate.run),
     "info": (info.Info, info.run),
 }
@@ -78,7 +77,7 @@ def test_generate_writes_one_picture_per_seed(folder: Path, tmp_path: Path) -> N
 
 
 def test_generate_passes_every_option_on(folder: Path, tmp_path: Path) -> None:
-    arguments = ["--truncation", 0.5, "--truncation-cutoff", 2, "--rotate", -10, "--noise-mode", "none"]
+    arguments = ["--truncation", 0.5, "--truncation-cutoff", 2, "--rotate", -10, "--noise", "none"]
     gantrol("generate", folder, "--seeds", 1, "--out", tmp_path, "--translate=-0.1,0.2", "--device", "cpu", *arguments)
     model = Model.from_pretrained(folder)
     expected = model.generate(
@@ -96,6 +95,7 @@ def test_generate_passes_every_option_on(folder: Path, tmp_path: Path) -> None:
         (["--out", "x", "--translate", "1"], "expected X,Y"),
         (["--out", "x", "--class", "1"], "no classes"),
         (["--out", "x", "--batch", "0"], "--batch 0"),
+        (["--out", "x", "--truncation-cutoff", "6"], "truncation cutoff 6: expected 0 to 5"),
         (["--grid", "x.tiff"], "x.tiff: pictures are written as"),
         ([], "--out DIR"),
     ],
@@ -113,34 +113,6 @@ def test_generate_refuses_in_one_line_and_writes_nothing(
 def test_control_values_are_numbers_lists_or_words() -> None:
     parsed = generate.parse_controls(("age=60", "hair_color=0.1,0.2,0.3", "expression=smile"))
     assert parsed == {"age": 60.0, "hair_color": (0.1, 0.2, 0.3), "expression": "smile"}
-
-
-def test_video_writes_a_loop(folder: Path, tmp_path: Path) -> None:
-    av = pytest.importorskip("av")
-    out, record = tmp_path / "loop.mp4", tmp_path / "loop.json"
-    arguments = ["--seeds", "0-3", "--grid", "2x1", "--frames", 3, "--fps", 10, "--json", record]
-    gantrol("video", folder, "--out", out, *arguments)
-    with av.open(str(out)) as film:
-        assert sum(1 for _ in film.decode(video=0)) == 6
-        assert (film.streams.video[0].width, film.streams.video[0].height) == (512, 256)
-    content = json.loads(record.read_text())
-    assert content["seeds"] == [[[0, 1], [2, 3]]]
-    assert (content["frames"], content["duration_s"]) == (6, 0.6)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--kind", "turn"], "--kind turn: unknown; known: interpolate"),
-        (["--grid", "3"], "expected columns x rows"),
-        (["--grid", "3x1"], "8 seeds do not divide among 3x1 cells"),
-        (["--frames", "0"], "expected at least 1"),
-    ],
-)
-def test_video_refuses_in_one_line(folder: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        gantrol("video", folder, "--out", tmp_path / "a.mp4", *arguments)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_evaluate_writes_named_numbers(

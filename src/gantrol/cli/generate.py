@@ -28,8 +28,8 @@ class Generate:
     """Truncate only the first so many layers."""
     class_index: Annotated[int | None, tyro.conf.arg(name="class")] = None
     """The class, for a conditional model."""
-    noise_mode: Literal["const", "random", "none"] = "const"
-    """Per-pixel noise of StyleGAN2."""
+    noise: Literal["const", "random", "none"] = "const"
+    """Per-pixel noise of StyleGAN2: the model's own, drawn from each seed, or off."""
     set: tuple[str, ...] = ()
     """Values of controls, for example age=60 yaw=-20."""
     translate: str = "0,0"
@@ -60,7 +60,7 @@ def run(options: Generate) -> None:
         "truncation_psi": options.truncation,
         "truncation_cutoff": options.truncation_cutoff,
         "class_index": options.class_index,
-        "noise_mode": options.noise_mode,
+        "noise_mode": options.noise,
         "controls": parse_controls(options.set),
         "translate": parse_pair(options.translate),
         "rotate": options.rotate,
