@@ -91,7 +91,7 @@ TRAIN = "train --preset stylegan3-t --data {data} --out r "
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("trian", "there is no command 'trian'; did you mean train?"),
+        ("trian", "there is no command 'trian'; did you mean train or spectra?"),
         ("xyzzy", "there is no command 'xyzzy'; known: data, demo,"),
         ("--seeds 3", "there is no command '--seeds'"),
         ("data facs", "there is no command 'gantrol data facs'; did you mean faces?"),
@@ -100,7 +100,7 @@ TRAIN = "train --preset stylegan3-t --data {data} --out r "
         ("train --preset stylegan3t --data {data} --out r",
          "there is no preset 'stylegan3t'; did you mean stylegan3-t"),
         (TRAIN + "--scale tinny", "there is no scale 'tinny'; did you mean tiny?"),
-        (TRAIN + "--loss relativistc", "did you mean relativistic?"),
+        (TRAIN + "--loss relativistc", "did you mean relativistic or relativistic-average?"),
         (TRAIN + "generator.chanel_max=8", "'generator.chanel_max'; did you mean channel_max"),
         (TRAIN + "generater.channel_max=8", "did you mean generator"),
         (TRAIN + "loss.r1_gamma=big", "loss.r1_gamma='big': expected float"),

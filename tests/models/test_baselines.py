@@ -144,18 +144,26 @@ def test_every_parameter_learns_at_every_size(resolution_px: int) -> None:
     ]
     for g_config in configs:
         g: Any = g_config.build()
-        assert isinstance(g, Generator)
         img = g(torch.randn(2, 6), c)
         assert img.shape == (2, 1, resolution_px, resolution_px)
         img.square().sum().backward()
         assert [name for name, p in g.named_parameters() if p.grad is None or not p.grad.any()] == []
     for d_config in (WGANGPDiscriminatorConfig(**sizes), AutoGANDiscriminatorConfig(**sizes)):
         d: Any = d_config.build()
-        assert isinstance(d, Discriminator)
         logits = d(torch.randn(2, 1, resolution_px, resolution_px), c)
         assert logits.shape == (2, 1)
         logits.square().sum().backward()
         assert [name for name, p in d.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@pytest.mark.parametrize("config", G_CONFIGS)
+def test_generators_are_generators(config: Any) -> None:
+    assert isinstance(config(width=4).build(), Generator)
+
+
+@pytest.mark.parametrize("config", D_CONFIGS)
+def test_discriminators_are_discriminators(config: Any) -> None:
+    assert isinstance(config(width=4).build(), Discriminator)
 
 
 def _leaves(prefix: str, *leaves: str) -> set[str]:

@@ -111,7 +111,7 @@ def narrow(config: TrainConfig) -> TrainConfig:
         config,
         generator=replace(g, **(NARROW_G.get(g.kind) or narrow_transgan(g)), **side),
         discriminator=replace(d, **(NARROW_D.get(d.kind) or narrow_transgan(d)), **side),
-        batch=4,
+        batch=4 if g.resolution_px < 128 else 1,
         micro_batch=None,
         precision="fp32",
     )

@@ -326,7 +326,15 @@ def reporter(config: Any, minutes: float | None, is_quiet: bool = False) -> Line
 
 def losses(tick: dict[str, Any]) -> str:
     """The losses of a tick in a few words, and the strength of the augmentation if it adapts."""
-    labels = (("G", "loss/g"), ("D", "loss/d"), ("R1", "penalty/r1"), ("R2", "penalty/r2"), ("p", "augment/p"))
+    labels = (
+        ("G", "loss/g"),
+        ("D", "loss/d"),
+        ("R1", "penalty/r1"),
+        ("R2", "penalty/r2"),
+        ("GP", "penalty/gp"),
+        ("SR", "loss/super_resolution"),
+        ("p", "augment/p"),
+    )
     return " · ".join(f"{label} {tick[key]:.3f}" for label, key in labels if key in tick)
 
 

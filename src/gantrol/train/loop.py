@@ -246,7 +246,7 @@ def check_finite(values: dict[str, torch.Tensor], state: TrainState, folder: Pat
             newest = Path("none")
         raise TrainingError(
             f"{bad[0]} is not finite near {state.n_img / 1000:.2f} kimg; the last good checkpoint is {newest}. "
-            "Lower g_adam.lr and d_adam.lr or raise loss.r1_gamma, and train again"
+            "Lower g_adam.lr and d_adam.lr or raise the penalty (loss.r1_gamma or loss.gp_weight), and train again"
         )
 
 

@@ -130,9 +130,8 @@ def _v1_schedules(recipe: Recipe, scale: Scale, resolution_px: int) -> Recipe:
 
 
 def _depth(published: int, scale: Scale) -> int:
-    """Blocks of a stage at a scale: half of the published ones at `small`, a third at `tiny`, rounded up."""
-    parts = {4: 2, 8: 3}.get(scale.width_divisor, 1)
-    return -(-published // parts)
+    """Blocks of a stage at a scale: the published ones, or half of them at `small` and `tiny`, rounded up."""
+    return published if scale.width_divisor <= 2 else (published + 1) // 2
 
 
 def _generator(scale: Scale, make: Callable[[int], TransGANConfig]) -> TransGANConfig:
