@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportCheckpoint:
-    """Turn an official StyleGAN2 or StyleGAN3 pickle into a model; nothing in the file is executed.
+    """Turn an official StyleGAN2, StyleGAN3, TransGAN or AutoGAN checkpoint into a model; nothing in it is executed.
 
     Example: gantrol import stylegan3-t-ffhq-1024x1024.pkl --out ffhq
     """
 
     file: tyro.conf.Positional[Path]
-    """The .pkl of stylegan2-ada-pytorch or stylegan3."""
+    """The .pkl of stylegan2-ada-pytorch or stylegan3, or the .pth of TransGAN or AutoGAN."""
     out: Path
     """Folder for the model."""
     overwrite: bool = False
@@ -101,7 +101,8 @@ def _print(model: ImportedModel, options: ImportCheckpoint) -> None:
         table.add_row(escape(label), escape(value))
     console = Console(soft_wrap=True, highlight=False)
     console.print(table)
-    words = ["gantrol", "generate", str(options.out), "--seeds", "0-15", "--truncation", "0.7"]
+    words = ["gantrol", "generate", str(options.out), "--seeds", "0-15"]
+    words += ["--truncation", "0.7"] if g["kind"].startswith("stylegan") else []
     words += ["--class", "0"] if g["c_dim"] else []
     console.print(escape(f"next: {shlex.join([*words, '--out', 'pictures', '--grid', 'grid.png'])}"))
 
@@ -109,12 +110,19 @@ def _print(model: ImportedModel, options: ImportCheckpoint) -> None:
 def _architecture(g: dict[str, Any]) -> str:
     if g["kind"] == "stylegan3":
         return "StyleGAN3-R" if g["use_radial_filters"] else "StyleGAN3-T"
+    if g["kind"] == "transgan":
+        depths = ", ".join(str(stage["depth"]) for stage in g["stages"])
+        return f"TransGAN (C {g['stages'][0]['channels']}, blocks {depths})"
+    if g["kind"] == "autogan":
+        return f"AutoGAN {g['architecture'].upper()}"
     return f"StyleGAN2 ({g['architecture']})"
 
 
 def _half_precision(generator: Any) -> str:
     """Which layers or blocks were made for fp16."""
     synthesis = generator.synthesis
+    if not generator.config.kind.startswith("stylegan"):
+        return "no layer"
     if hasattr(synthesis, "layers"):
         flags = [layer.spec.is_low_precision for layer in synthesis.layers]
         return f"{sum(flags)} of {len(flags)} layers" if any(flags) else "no layer"

@@ -10,6 +10,9 @@ Making a model of it
     importer.py, foreign.py             which format it is
     nvidia.py, nvidia_modules.py        StyleGAN2 and StyleGAN3 pickles
     nvidia_configs.py, nvidia_names.py  their options and tensor names as ours
+    state_dict_files.py                 dictionaries of state dicts, which name no config
+    transgan.py, transgan_names.py      TransGAN of both versions
+    autogan.py                          AutoGAN
     blank_modules.py                    modules without weights yet
     imported_model.py                   a model that knows where it came from
 """

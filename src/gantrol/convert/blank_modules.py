@@ -17,8 +17,11 @@ from gantrol.models import DiscriminatorConfig, GeneratorConfig
 
 M = TypeVar("M", bound=nn.Module)
 
-_FACTORIES = (torch.randn, torch.rand, torch.zeros, torch.ones, torch.full)
+_FACTORIES = (torch.randn, torch.rand, torch.zeros, torch.ones, torch.full, torch.empty)
 _DIVISIONS = (torch.Tensor.__truediv__, torch.Tensor.div, torch.Tensor.true_divide)
+_RANDOM = {"uniform_", "normal_", "trunc_normal_", "kaiming_uniform_", "xavier_uniform_"}
+_WRITING = {"ones_", "zeros_", "zero_", "fill_", "erfinv_", "mul_", "add_", "clamp_"}
+"""Names of the functions and methods that write initial values into a tensor."""
 _SMALL = 1 << 13
 
 
@@ -30,12 +33,18 @@ class _WithoutMemory(TorchFunctionMode):
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
         if func in _FACTORIES:
             blank = torch.empty(*(args[:1] if func is torch.full else args), device="meta")
             return blank if blank.numel() > _SMALL else torch.zeros(blank.shape)
         if func in _DIVISIONS and args[0].is_meta:
             return args[0]
-        return func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "")
+        if name in _RANDOM or name in _WRITING:
+            target = args[0] if args else kwargs["tensor"]
+            if name in _RANDOM or target.is_meta:
+                return target
+        return func(*args, **kwargs)
 
 
 def blank(config: GeneratorConfig | DiscriminatorConfig) -> Any:

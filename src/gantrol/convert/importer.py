@@ -17,16 +17,20 @@ from pathlib import Path
 from typing import get_args
 
 from gantrol.convert.allowed_names import pickle_names, torch_names
+from gantrol.convert.autogan import convert_autogan, is_autogan
 from gantrol.convert.foreign import ForeignFormat, Request, Weights
 from gantrol.convert.imported_model import ImportedModel
 from gantrol.convert.nvidia import convert_nvidia, is_nvidia
 from gantrol.convert.torch_files import OLD_START, ZIP_START, read_torch_file
+from gantrol.convert.transgan import convert_transgan, is_transgan
 from gantrol.errors import CheckpointError, ConfigError, nearest
 from gantrol.inert_pickle import Budget, ByteSource, Cursor, Span, read_pickle
 from gantrol.model import choose_device
 
 FORMATS = (
     ForeignFormat(name="NVIDIA StyleGAN pickle", container="pickle", recognises=is_nvidia, convert=convert_nvidia),
+    ForeignFormat(name="TransGAN checkpoint", container="torch", recognises=is_transgan, convert=convert_transgan),
+    ForeignFormat(name="AutoGAN checkpoint", container="torch", recognises=is_autogan, convert=convert_autogan),
 )
 """Every origin that can be imported; the first one that recognises a file's value takes it."""
 
@@ -50,10 +54,10 @@ def import_checkpoint(
     device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> ImportedModel:
-    """Reads an official StyleGAN2 or StyleGAN3 pickle (PyTorch) as a model; nothing in the file is executed.
+    """Reads an official StyleGAN2, StyleGAN3, TransGAN or AutoGAN checkpoint; nothing in the file is executed.
 
     Args:
-        path: the `.pkl` of `stylegan2-ada-pytorch` or `stylegan3`.
+        path: the `.pkl` of `stylegan2-ada-pytorch` or `stylegan3`, or the `.pth` of TransGAN (any version) or AutoGAN.
         weights: "ema" for the averaged generator, which makes the best pictures; "raw" for that of the last step.
         discriminator: bring it along, if it is there and one of the official code.
         device: "auto" (CUDA, then Apple's MPS, then the CPU), "cpu", "cuda", "cuda:N" or "mps".

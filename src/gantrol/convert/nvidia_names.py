@@ -18,8 +18,6 @@ from gantrol.convert.stored_tensor import StoredTensor
 from gantrol.errors import CheckpointError
 from gantrol.inert_pickle import shown
 from gantrol.models import (
-    DiscriminatorConfig,
-    GeneratorConfig,
     StyleGAN2Config,
     StyleGAN2Discriminator,
     StyleGAN2DiscriminatorConfig,
@@ -31,18 +29,19 @@ from gantrol.models import (
 from gantrol.models.layers import resample_taps
 from gantrol.models.stylegan2 import block_resolutions
 
+Config = StyleGAN2Config | StyleGAN3Config | StyleGAN2DiscriminatorConfig
 Model = StyleGAN2Generator | StyleGAN3Generator | StyleGAN2Discriminator
 
 _FILTER_TOLERANCE = 1e-5
 """Filters are designed in float64 and stored in float32; another library's Bessel functions differ by far less."""
 
 
-def official_prefixes(config: GeneratorConfig | DiscriminatorConfig) -> dict[str, str]:
+def official_prefixes(config: Config) -> dict[str, str]:
     """Maps the dotted path of each of our modules that has tensors of its own or is resampled to its official path."""
     return dict(_prefixes(config))
 
 
-def _prefixes(config: GeneratorConfig | DiscriminatorConfig) -> Iterator[tuple[str, str]]:
+def _prefixes(config: Config) -> Iterator[tuple[str, str]]:
     yield "mapping", "mapping"
     yield "mapping.embed", "mapping.embed"
     for i in range(config.mapping_layers):
