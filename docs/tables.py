@@ -18,10 +18,12 @@ from typing import Any
 
 from gantrol.data.card import associations, drawn
 from gantrol.data.faces import ATTRIBUTES, sample_row
-from gantrol.models import StyleGAN2Config, StyleGAN2DiscriminatorConfig, StyleGAN3Config
+from gantrol.models import LadderConfig, StyleGAN2Config, StyleGAN2DiscriminatorConfig, StyleGAN3Config
 from gantrol.train.augment import AdaConfig, AugmentConfig, DiffAugmentConfig
 from gantrol.train.config import AdamConfig, LossConfig, TrainConfig
-from gantrol.train.presets import PRESETS, SCALES
+from gantrol.train.cotrain import CoTrainConfig
+from gantrol.train.locality import LocalityConfig
+from gantrol.train.presets import DISCRIMINATOR_PRESETS, PRESETS, SCALES
 
 PAGES = Path(__file__).parent
 _BLOCK = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
@@ -95,6 +97,11 @@ def presets() -> str:
     return markdown(("preset", "reproduces"), ((f"`{name}`", preset.reproduces) for name, preset in PRESETS.items()))
 
 
+def discriminators() -> str:
+    rows = ((f"`{name}`", preset.reproduces) for name, preset in DISCRIMINATOR_PRESETS.items())
+    return markdown(("`--d`", "discriminator"), rows)
+
+
 def scales() -> str:
     head = ("scale", "G channels", "D channels", "z, w", "StyleGAN3 layers", "margin px", "batch", "kimg", "for")
     rows = []
@@ -115,13 +122,17 @@ TABLES: dict[str, Callable[[], str]] = {
     "attributes": attributes,
     "associations": goes_together,
     "presets": presets,
+    "discriminators": discriminators,
     "scales": scales,
     "train-config": lambda: config_fields(TrainConfig),
     "loss-config": lambda: config_fields(LossConfig),
+    "cotrain-config": lambda: config_fields(CoTrainConfig),
+    "locality-config": lambda: config_fields(LocalityConfig),
     "augment-config": lambda: config_fields(AugmentConfig),
     "ada-config": lambda: config_fields(AdaConfig),
     "diffaugment-config": lambda: config_fields(DiffAugmentConfig),
     "adam-config": lambda: config_fields(AdamConfig),
+    "ladder-config": lambda: config_fields(LadderConfig),
     "stylegan3-config": lambda: config_fields(StyleGAN3Config),
     "stylegan2-config": lambda: config_fields(StyleGAN2Config),
     "discriminator-config": lambda: config_fields(StyleGAN2DiscriminatorConfig),

@@ -97,7 +97,9 @@ def _check_values(name: str, options: Any) -> None:
 
         assert options.data is not None
         assert options.out is not None
-        override(preset(options.preset, options.scale, DataShape(resolution_px=32)), options.overrides)
+        assert options.preset or options.init
+        shape = DataShape(resolution_px=32)
+        override(preset(options.preset or "stylegan3-t", options.scale or "base", shape), options.overrides)
     elif name == "data faces":
         from gantrol.data.faces.channels import check_channels
         from gantrol.data.faces.counterfactual import parse_sweep
@@ -122,11 +124,18 @@ def _check_values(name: str, options: Any) -> None:
         parse_pair(options.translate)
         assert options.out or options.grid
     elif name == "video":
-        from gantrol.cli.video import KINDS, parse_grid
-        from gantrol.sample import keyframe_seeds, parse_seeds
+        from gantrol.cli.video import check, film_seeds, frame_count
 
-        keyframe_seeds(parse_seeds(options.seeds), parse_grid(options.grid), options.keyframes)
-        assert options.kind in KINDS
+        check(options)
+        film_seeds(options)
+        frame_count(options, legs=1)
+    elif name == "mix":
+        from gantrol.mixing import parse_layers
+        from gantrol.sample import parse_seeds
+
+        parse_seeds(options.rows)
+        parse_seeds(options.cols)
+        assert options.layers is None or parse_layers(options.layers, 16)
     elif name == "evaluate":
         from gantrol.metrics.evaluate import check_request
 
@@ -142,11 +151,9 @@ def test_commands_are_real(words: list[str]) -> None:
         assert set(words[1:]) <= set(targets)
     elif words[0] == "gantrol" and words[1:] != ["--version"]:
         _check_values(*_options(words[1:]))
-    elif words[:3] == ["python", "-m", "benchmarks.portraits"]:
-        from benchmarks.portraits import main
-
+    elif words[:2] == ["python", "-m"] and words[2].startswith("benchmarks."):
         with pytest.raises(SystemExit) as end:
-            main([words[3], "--help"])
+            importlib.import_module(words[2]).main([words[3], "--help"])
         assert end.value.code == 0
     else:
         assert words[0] in ("gantrol", "pip", "python3", "."), f"what is {words[0]}?"
@@ -261,7 +268,7 @@ def test_tables_are_current(page: Path) -> None:
     assert tables.renew(text) == text, f"{page.name} is out of date: run .venv/bin/python docs/tables.py"
 
 
-SELF_DESCRIBED = ("cli", "faces", "styles", "avatars", "augment", "convert")
+SELF_DESCRIBED = ("cli", "faces", "styles", "avatars", "sources", "augment", "convert")
 """Packages whose __init__.py says which module does what; the tree in the README names the folder alone."""
 
 

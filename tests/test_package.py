@@ -43,16 +43,20 @@ LAYERS: dict[str, set[str]] = {
     "pictures": BASE,
     "video": BASE | {"pictures"},
     "models": BASE | {"ops"},
+    "controls": BASE,
     "hub": BASE | {"checkpoint"},
     "model_card": BASE | {"models"},
     "convert": BASE | {"models", "model", "checkpoint", "inert_pickle"},
     "sample": BASE | {"models", "pictures"},
-    "model": BASE | {"models", "sample", "checkpoint", "hub", "model_card", "pictures"},
+    "model": BASE | {"controls", "models", "sample", "checkpoint", "hub", "model_card", "pictures"},
+    "mixing": BASE | {"models", "model", "sample", "pictures"},
+    "films": BASE | {"controls", "models", "model", "mixing", "sample", "pictures"},
     "metrics": BASE | {"ops", "models", "data", "model", "sample", "pictures", "checkpoint", "hub"},
+    "project": BASE | {"data", "models", "model", "sample", "metrics", "checkpoint", "pictures"},
     "train": BASE | {"ops", "models", "data", "checkpoint", "pictures", "sample"},
     "cli": BASE
     | {"data", "models", "train", "model", "model_card", "hub", "sample", "metrics", "pictures", "video", "checkpoint"}
-    | {"convert"},
+    | {"convert", "controls", "films", "mixing", "project"},
 }
 
 

@@ -48,7 +48,14 @@ They keep the licence they were published under, whatever the licence of gantrol
 SHA-256 of that file: `{sha256}`
 """
 
-_NAMES = {"stylegan2": "StyleGAN2", "stylegan3": "StyleGAN3"}
+_NAMES = {
+    "stylegan2": "StyleGAN2",
+    "ladder": "StyleGAN3 ladder",
+    "stylegan3": "StyleGAN3",
+    "transgan": "TransGAN",
+    "autogan": "AutoGAN",
+    "wgan-gp": "WGAN-GP",
+}
 
 
 def model_card(generator: Any, discriminator: Any | None, training: Mapping[str, Any], version: str) -> str:
@@ -57,8 +64,8 @@ def model_card(generator: Any, discriminator: Any | None, training: Mapping[str,
     Args:
         generator: the module, with its config.
         discriminator: the module that comes with it, if any.
-        training: what is known of the training; `data`, `kimg`, `preset`, `license` are named, and where
-            imported weights came from; the rest is left out.
+        training: what is known of the training; `data`, `kimg`, `preset`, `init`, `license` are named, and
+            where imported weights came from; the rest is left out.
         version: of gantrol.
     """
     config = generator.config
@@ -67,7 +74,7 @@ def model_card(generator: Any, discriminator: Any | None, training: Mapping[str,
     if discriminator is not None:
         rows.append(("discriminator", f"{parameter_count(discriminator):,} parameters"))
     rows += [("latent z, w", f"{generator.z_dim}, {generator.w_dim} × {generator.num_ws}")]
-    labels = {"preset": "preset", "data": "training data", "kimg": "training length"}
+    labels = {"preset": "preset", "data": "training data", "kimg": "training length", "init": "began from"}
     for key, label in labels.items():
         if training.get(key) is not None:
             rows.append((label, f"{training[key]:,g} thousand images" if key == "kimg" else str(training[key])))

@@ -84,7 +84,8 @@ def test_promised_options_are_there() -> None:
         "data info": "DATA",
         "train": "preset data out scale kimg minutes batch devices nodes loss precision seed resume OVERRIDES",
         "generate": "MODEL seeds out truncation set translate rotate grid format",
-        "video": "MODEL out kind",
+        "video": "MODEL out kind set sweep",
+        "mix": "MODEL rows cols layers out",
         "evaluate": "MODEL data metrics samples features json",
         "info": "WHAT",
     }

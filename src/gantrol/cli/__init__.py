@@ -44,7 +44,10 @@ COMMANDS = {
     "presets": Command("presets", "Presets", "every preset, what it reproduces and what it costs"),
     "generate": Command("generate", "Generate", "images from a model"),
     "video": Command("video", "Video", "a video from a model"),
+    "mix": Command("mix", "Mix", "a style-mixing table from a model"),
+    "project": Command("project", "Project", "the latent of a picture, and a model tuned to draw it"),
     "evaluate": Command("evaluate", "Evaluate", "quality metrics of a model"),
+    "spectra": Command("spectra", "Spectra", "average power spectra of datasets and models, as a picture"),
     "import": Command("import_checkpoint", "ImportCheckpoint", "turn an official StyleGAN2/3 pickle into a model"),
     "info": Command("info", "Info", "what a model, run or dataset is"),
 }
