@@ -152,8 +152,8 @@ def test_commands_are_real(words: list[str]) -> None:
     elif words[0] == "gantrol" and words[1:] != ["--version"]:
         _check_values(*_options(words[1:]))
     elif words[:2] == ["python", "-m"] and words[2].startswith("benchmarks."):
+        subcommand = [word for word in words[3:4] if not word.startswith("-")]
         with pytest.raises(SystemExit) as end:
-            subcommand = [word for word in words[3:4] if not word.startswith("-")]
             importlib.import_module(words[2]).main([*subcommand, "--help"])
         assert end.value.code == 0
     else:
