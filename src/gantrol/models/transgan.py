@@ -253,7 +253,7 @@ class TransGANSynthesis(nn.Module):
 
     @property
     def stage_shapes(self) -> list[tuple[int, int]]:
-        """(channels, side) of each stage's tokens: what `from_stage` takes."""
+        """Channels and side of the tokens that each stage takes, in the order of the stages."""
         return [(stage.channels, stage.side) for stage in self.config.stages]
 
     def forward(
