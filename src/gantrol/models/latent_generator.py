@@ -14,27 +14,12 @@ interpolation, projection, videos) works on z.
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
-import torch
 from torch import Tensor, nn
 
 from gantrol.errors import ConfigError
 from gantrol.models.layers import check_width, normalize_2nd_moment
-from gantrol.models.protocols import NoiseMode
-
-
-class LatentConfig(Protocol):
-    """The fields of a generator's config that do not depend on the kind of synthesis."""
-
-    @property
-    def resolution_px(self) -> int: ...
-    @property
-    def channels(self) -> int: ...
-    @property
-    def z_dim(self) -> int: ...
-    @property
-    def c_dim(self) -> int: ...
+from gantrol.models.mapped_generator import ImageConfig, MappedGenerator
 
 
 class LatentMapping(nn.Module):
@@ -90,57 +75,15 @@ class LatentMapping(nn.Module):
         return w[:, None, :]  # [N, 1, z_dim]
 
 
-class LatentGenerator(nn.Module):
-    """A generator whose synthesis takes z itself; subclasses implement `gantrol.models.Generator` with it.
+class LatentGenerator(MappedGenerator):
+    """A generator whose synthesis takes z itself.
 
     Args:
-        config: widths and sizes; subclasses set `self.config` to it.
+        config: widths and sizes.
         synthesis: the network ws [N, 1, z_dim] ↦ image, called like `gantrol.models.protocols.Synthesis`.
         latent_norm: scale each z to the norm √z_dim first.
     """
 
-    mapping: LatentMapping
-    synthesis: nn.Module
-
-    def __init__(self, config: LatentConfig, synthesis: nn.Module, *, latent_norm: bool = False) -> None:
-        super().__init__()
-        self.z_dim = config.z_dim
-        self.c_dim = config.c_dim
-        self.w_dim = config.z_dim
-        self.num_ws = 1
-        self.resolution_px = config.resolution_px
-        self.channels = config.channels
-        self.mapping = LatentMapping(z_dim=config.z_dim, c_dim=config.c_dim, latent_norm=latent_norm)
-        self.synthesis = synthesis
-
-    def forward(
-        self,
-        z: Tensor,
-        c: Tensor | None = None,
-        *,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-        noise_mode: NoiseMode = "random",
-        update_emas: bool = False,
-        dtype: torch.dtype = torch.float32,
-    ) -> Tensor:
-        """Renders latents.
-
-        Args:
-            z: latents [N, z_dim], drawn from N(0, 1).
-            c: labels [N, c_dim]; may be left out if c_dim is 0.
-            truncation_psi: ψ of the truncation trick: 1 is off, 0 gives the image of the mean latent.
-            truncation_cutoff: 0 turns ψ off, like 1; None or more applies it.
-            noise_mode: noise inside the network, if it has any: drawn anew ("random"), always the same ("const"), or
-                "none".
-            update_emas: update running means, if the network has any, before they are used.
-            dtype: float32, or a half type for the wide layers.
-
-        Returns:
-            Images [N, C, H, W], float32, about [-1, 1], not clamped.
-
-        Raises:
-            ConfigError: an argument of the wrong shape, a missing label, an unknown noise_mode or dtype.
-        """
-        ws = self.mapping(z, c, truncation_psi, truncation_cutoff, update_emas)
-        return self.synthesis(ws, noise_mode=noise_mode, update_emas=update_emas, dtype=dtype)
+    def __init__(self, config: ImageConfig, synthesis: nn.Module, *, latent_norm: bool = False) -> None:
+        mapping = LatentMapping(z_dim=config.z_dim, c_dim=config.c_dim, latent_norm=latent_norm)
+        super().__init__(config, mapping, synthesis, w_dim=config.z_dim, num_ws=1)

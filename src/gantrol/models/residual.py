@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from gantrol.errors import ConfigError
 from gantrol.models.config_checks import check
 from gantrol.models.layers import check_dtype, check_width
+from gantrol.models.mapped_generator import ImageConfig
 from gantrol.models.protocols import NoiseMode, check_noise_mode
 
 Init = Literal["he", "xavier"]
@@ -161,15 +162,9 @@ class BatchNorm(nn.Module):
         return y.to(x.dtype)
 
 
-class ConvolutionalConfig(Protocol):
+class ConvolutionalConfig(ImageConfig, Protocol):
     """The fields of a baseline generator's config that its ends need."""
 
-    @property
-    def resolution_px(self) -> int: ...
-    @property
-    def channels(self) -> int: ...
-    @property
-    def z_dim(self) -> int: ...
     @property
     def width(self) -> int: ...
 

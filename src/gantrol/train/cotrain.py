@@ -25,9 +25,8 @@ from torch import nn
 
 from gantrol.errors import ConfigError
 from gantrol.models.config_checks import check, check_at_least
-from gantrol.models.latent_generator import LatentGenerator
+from gantrol.models.mapped_generator import MappedGenerator
 from gantrol.models.protocols import NoiseMode
-from gantrol.models.style_generator import StyleGenerator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +87,7 @@ class CoTraining(nn.Module):
         ConfigError: the generator has no stages, or not so many.
     """
 
-    def __init__(self, config: CoTrainConfig, g: StyleGenerator | LatentGenerator) -> None:
+    def __init__(self, config: CoTrainConfig, g: MappedGenerator) -> None:
         super().__init__()
         synthesis = g.synthesis
         if not isinstance(synthesis, StagedSynthesis):

@@ -19,8 +19,7 @@ from torch import nn
 from gantrol import __version__, checkpoint
 from gantrol.config import to_dict
 from gantrol.errors import CheckpointError
-from gantrol.models.latent_generator import LatentGenerator
-from gantrol.models.style_generator import StyleGenerator
+from gantrol.models.mapped_generator import MappedGenerator
 from gantrol.train.augment import AdaptiveStrength
 from gantrol.train.config import AdamConfig, TrainConfig
 from gantrol.train.cotrain import CoTraining
@@ -79,9 +78,9 @@ class TrainState:
 
     def __init__(self, config: TrainConfig, device: torch.device | str) -> None:
         seed_step(config.seed, 0, -1 + 2**32)  # a stream that no training step uses
-        self.g: StyleGenerator | LatentGenerator = config.generator.build().to(device)
+        self.g: MappedGenerator = config.generator.build().to(device)
         self.d: nn.Module = config.discriminator.build().to(device)
-        self.g_ema: StyleGenerator | LatentGenerator = copy.deepcopy(self.g).eval().requires_grad_(False)
+        self.g_ema: MappedGenerator = copy.deepcopy(self.g).eval().requires_grad_(False)
         loss = config.loss
         self.cotrain = CoTraining(config.cotrain, self.g).to(device) if config.cotrain.weight > 0 else None
         lazy_interval = loss.pl_interval if loss.pl_weight > 0 else None
