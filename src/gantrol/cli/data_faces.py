@@ -36,6 +36,8 @@ class DataFaces:
     """The same seed gives the same bytes, whatever the number of workers."""
     workers: int | None = None
     """Rendering processes; by default one per core."""
+    per_identity: int = 1
+    """So many images in a row show one person, everything else drawn anew: what predictors of identity learn from."""
     set: tuple[str, ...] = ()
     """Attributes that every image shares, as name=value: yaw=30, hair_color=0.8,0.2,0.1, hair_style=bob, …"""
     style: str = "photo"
@@ -88,12 +90,14 @@ def _rows(options: DataFaces) -> tuple[Rows, int, int, int | None]:
             raise ConfigError("--count is missing: how many images?")
         if len(styles) == 1 and styles != ("photo",):
             changes.setdefault("style", styles[0])
-        source = Sampled(options.seed, changes, styles if len(styles) > 1 else ())
+        source = Sampled(options.seed, changes, styles if len(styles) > 1 else (), options.per_identity)
         count = 1 if options.count is None else options.count
         if options.sweep is None:
             return source, count, _required(size), None
         people = [source.row(index) for index in range(count)]
     else:
+        if options.per_identity != 1:
+            raise ConfigError("--like renders given rows: --per-identity is for rows that are drawn")
         people, known_px = read_rows(options.like)
         if options.count is not None and not 1 <= options.count <= len(people):
             raise ConfigError(f"--count {options.count} is impossible: --like gives {len(people)} rows")

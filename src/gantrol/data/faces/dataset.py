@@ -52,11 +52,15 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Sampled:
-    """Rows drawn from a seed, some attributes fixed; styles, if given, take turns at random."""
+    """Rows drawn from a seed, some attributes fixed; styles, if given, take turns at random.
+
+    With `per_identity` K, rows iK … iK + K − 1 are one person: that of row iK.
+    """
 
     seed: int = 0
     fixed: Mapping[str, Any] = None  # type: ignore[assignment]
     styles: tuple[str, ...] = ()
+    per_identity: int = 1
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -64,16 +68,23 @@ class Sampled:
         object.__setattr__(self, "fixed", check_row(self.fixed or {}))
         for style in self.styles:
             ATTRIBUTES["style"].check(style)
+        if self.per_identity < 1:
+            raise ConfigError(f"per-identity {self.per_identity} is impossible: a person has at least 1 image")
 
     def row(self, index: int) -> Row:
-        row = sample_row(self.seed, index, self.fixed)
+        row = sample_row(self.seed, index - index % self.per_identity, self.fixed)
+        if index % self.per_identity:
+            row = sample_row(self.seed, index, {**self.fixed, "identity": row["identity"]})
         if self.styles:
             rng = np.random.default_rng([self.seed, index, zlib.crc32(b"style")])
             row["style"] = self.styles[rng.integers(len(self.styles))]
         return row
 
     def describe(self) -> dict[str, Any]:
-        return asdict(self)
+        described = asdict(self)
+        if self.per_identity == 1:
+            del described["per_identity"]
+        return described
 
 
 @dataclass(frozen=True)
