@@ -16,6 +16,15 @@ from gantrol.models.autogan import (
     AutoGANDiscriminatorConfig,
     AutoGANGenerator,
 )
+from gantrol.models.controllable import (
+    BaseGeneratorConfig,
+    ControllableConfig,
+    ControllableGenerator,
+    GroupedMapping,
+    LatentGroup,
+    group_slices,
+    split_evenly,
+)
 from gantrol.models.fourier_input import make_transform
 from gantrol.models.ladder import LadderConfig, LadderGenerator, ladder_schedule
 from gantrol.models.protocols import Discriminator, Generator, NoiseMode
@@ -44,7 +53,7 @@ from gantrol.models.transgan_discriminator import (
 )
 from gantrol.models.wgan_gp import WGANGPConfig, WGANGPDiscriminator, WGANGPDiscriminatorConfig, WGANGPGenerator
 
-GeneratorConfig = StyleGAN2Config | LadderConfig | StyleGAN3Config | WGANGPConfig | AutoGANConfig | TransGANConfig
+GeneratorConfig = BaseGeneratorConfig | ControllableConfig
 DiscriminatorConfig = (
     StyleGAN2DiscriminatorConfig | WGANGPDiscriminatorConfig | AutoGANDiscriminatorConfig | TransGANDiscriminatorConfig
 )
@@ -62,12 +71,17 @@ __all__ = [
     "AutoGANDiscriminator",
     "AutoGANDiscriminatorConfig",
     "AutoGANGenerator",
+    "BaseGeneratorConfig",
+    "ControllableConfig",
+    "ControllableGenerator",
     "Discriminator",
     "DiscriminatorConfig",
     "Generator",
     "GeneratorConfig",
+    "GroupedMapping",
     "LadderConfig",
     "LadderGenerator",
+    "LatentGroup",
     "LayerSpec",
     "LocalityWindow",
     "NoiseMode",
@@ -87,9 +101,11 @@ __all__ = [
     "WGANGPDiscriminator",
     "WGANGPDiscriminatorConfig",
     "WGANGPGenerator",
+    "group_slices",
     "ladder_schedule",
     "layer_schedule",
     "make_transform",
+    "split_evenly",
     "transgan_v1",
     "transgan_v1_discriminator",
     "transgan_v2",

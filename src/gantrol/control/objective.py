@@ -1,0 +1,91 @@
+"""Phase one's part of the generator's loss: one contrastive term per attribute (GAN-Control, section 3.2).
+
+N images of a mini-batch · C channels · H W pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gantrol.control.contrastive import contrastive_terms
+from gantrol.control.pairs import PairPlan, plan_pairs
+from gantrol.control.predictors.protocol import PredictorSet
+from gantrol.errors import ConfigError
+from gantrol.models.controllable import OTHER
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlTerm:
+    """The contrastive loss of one attribute."""
+
+    attribute: str
+    """Name of the attribute and of its latent group."""
+    weight: float = 0.4
+    """Weight of the term beside the adversarial loss."""
+    tau_same: float = 0.0
+    """τ⁺: up to this distance, pairs that share the sub-vector cost nothing."""
+    tau_different: float = 1.0
+    """τ⁻: from this distance on, all other pairs cost nothing."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            raise ConfigError(f"control.{self.attribute}: weight={self.weight}: expected 0 or more")
+        if not 0 <= self.tau_same < self.tau_different < math.inf:
+            raise ConfigError(
+                f"control.{self.attribute}: tau_same={self.tau_same}, tau_different={self.tau_different}: expected "
+                "0 ≤ tau_same < tau_different"
+            )
+
+
+class ControlObjective:
+    """Plans the pairs of a batch and measures how well the images keep to the plan.
+
+    Args:
+        terms: of the attributes.
+        predictors: that read them; on the device of the images.
+        dtype: in which the predictors may compute.
+
+    Raises:
+        ConfigError: an attribute that no predictor reads, or no attribute.
+    """
+
+    def __init__(
+        self, terms: Sequence[ControlTerm], predictors: PredictorSet, *, dtype: torch.dtype = torch.float32
+    ) -> None:
+        if not terms:
+            raise ConfigError("no attributes to control: name at least one")
+        self.terms = tuple(terms)
+        self.predictors = predictors
+        self.dtype = dtype
+        predictors.require(term.attribute for term in terms)
+
+    def plan(self, count: int) -> PairPlan:
+        """Which pair of `count` images shares which group: each attribute's, and `other`, equally often."""
+        return plan_pairs(count, [*(term.attribute for term in self.terms), OTHER])
+
+    def __call__(self, images: Tensor, plan: PairPlan) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum of the terms for images [N, C, H, W], and what to log.
+
+        The log has, per attribute, `control/<name>/loss` (not weighted), `/same` and `/different`: mean distances of
+        the pairs that share its group, if there are any, and of all others.
+        """
+        names = [term.attribute for term in self.terms]
+        use_half = self.dtype != torch.float32
+        with torch.autocast(images.device.type, self.dtype, enabled=use_half):
+            features = self.predictors.features(images, names)
+        total = torch.zeros([], device=images.device)
+        stats: dict[str, Tensor] = {}
+        for term in self.terms:
+            name = term.attribute
+            distances = self.predictors.pairwise(name, features[name].float())
+            found = contrastive_terms(distances, plan.rows(name), term.tau_same, term.tau_different)
+            total = total + found.loss * term.weight
+            stats |= {f"control/{name}/loss": found.loss, f"control/{name}/different": found.different}
+            if found.same is not None:
+                stats[f"control/{name}/same"] = found.same
+        return total, {"loss/control": total, **stats}
