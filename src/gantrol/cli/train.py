@@ -35,6 +35,8 @@ class Train:
 
     Example: gantrol train --init runs/first --data few.zip --out runs/second --freeze-d 2
 
+    Example: gantrol train --preset stylegan3-t --data faces.zip --out runs/controlled --control age,pose,light,identity
+
     Example: gantrol train --resume runs/first
     """
 
@@ -70,6 +72,10 @@ class Train:
     """non-saturating, saturating, hinge, lsgan, wgan, wgan-gp, wgan-gp-eps, relativistic or relativistic-average."""
     augment: Literal["none", "ada", "diffaugment"] | None = None
     """Augmentation for small datasets: ada adapts its strength, diffaugment is fixed; by default the preset's."""
+    control: str | None = None
+    """Attributes that shall be set by value, for example age,pose,light,hair_color,expression,identity (GAN-Control)."""
+    predictors: str | None = None
+    """With --control: the folder of the predictors that read them; by default the bundled ones, for portraits."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number type of the layers that may use a lower one; auto takes what suits the device."""
     x_flip: bool = False
@@ -233,10 +239,40 @@ def _new_config(options: Train) -> tuple[Path, Any, Source | None]:
         config = replace(config, loss=config.loss.named(options.loss))
     if options.augment is not None:
         config = replace(config, augment=replace(config.augment, name=options.augment))
+    if options.control is not None:
+        config = _controlled(config, options, dataset, None if source is None else source.generator.w_dim)
+    elif options.predictors is not None:
+        raise ConfigError("--predictors read what --control names: give --control too")
     config = override(config, options.overrides)
     if options.freeze_d:
         config = replace(config, discriminator=freeze_blocks(config.discriminator, options.freeze_d))
     return options.out, config, source
+
+
+def _controlled(config: Any, options: Train, dataset: Any, width: int | None) -> Any:
+    """The config with latent groups for the attributes of --control, and with the thresholds of their predictors."""
+    from gantrol.cli.progress import progress_bar
+    from gantrol.control.calibration import calibrate, thresholds_from_dict
+    from gantrol.control.predictors.folder import BUNDLED, load_predictors, read_manifest
+    from gantrol.train.control import attribute_names, controllable, resolved_name, sha256_of
+
+    assert options.control is not None
+    names = attribute_names(options.control)
+    predictors = resolved_name(options.predictors or BUNDLED)
+    loaded = load_predictors(predictors)
+    loaded.require(names)
+    known = thresholds_from_dict(read_manifest(predictors).get("thresholds", {}))
+    missing = [name for name in names if name not in known]
+    if missing:
+        with progress_bar("thresholds") as update:
+            known |= calibrate(loaded, dataset, missing, progress=update)
+    return controllable(
+        config,
+        {name: known[name] for name in names},
+        predictors=predictors,
+        predictors_sha256=sha256_of(loaded),
+        width=width,
+    )
 
 
 def _device_type(device: str) -> str:
@@ -333,6 +369,7 @@ def losses(tick: dict[str, Any]) -> str:
         ("R2", "penalty/r2"),
         ("GP", "penalty/gp"),
         ("SR", "loss/super_resolution"),
+        ("C", "loss/control"),
         ("p", "augment/p"),
     )
     return " · ".join(f"{label} {tick[key]:.3f}" for label, key in labels if key in tick)

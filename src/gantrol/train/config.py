@@ -9,6 +9,7 @@ from typing import Any, Literal
 from gantrol.errors import ConfigError, nearest
 from gantrol.models import DiscriminatorConfig, GeneratorConfig
 from gantrol.train.augment import AugmentConfig
+from gantrol.train.control import ControlConfig
 from gantrol.train.cotrain import CoTrainConfig
 from gantrol.train.ema import ema_beta
 from gantrol.train.locality import LocalityConfig
@@ -137,6 +138,8 @@ class TrainConfig:
     """Super-resolution as a second task of the generator, for generators of several stages."""
     locality: LocalityConfig = field(default_factory=LocalityConfig)
     """Attention to near tokens at the start, for generators with attention."""
+    control: ControlConfig = field(default_factory=ControlConfig)
+    """What latent groups shall decide about, for generators that have them."""
     data: str = ""
     """Dataset zip or folder."""
     x_flip: bool = False
@@ -201,6 +204,19 @@ class TrainConfig:
             if getattr(g, name) != getattr(d, name):
                 raise ConfigError(f"generator.{name}={getattr(g, name)} but discriminator.{name}={getattr(d, name)}")
         self.augment.check_images(g.resolution_px, g.channels)
+        self._check_control()
+
+    def _check_control(self) -> None:
+        """Each term needs a latent group, and pairs whole latents."""
+        groups = [group.name for group in getattr(self.generator, "groups", ())]
+        for term in self.control.terms:
+            if term.attribute not in groups:
+                has = f"has the groups {', '.join(groups)}" if groups else "has no latent groups"
+                raise ConfigError(f"control.terms: {term.attribute!r} needs a latent group; the generator {has}")
+        if self.control.terms and self.loss.style_mixing_prob > 0:
+            raise ConfigError("loss.style_mixing_prob breaks the pairs of control.terms: set it to 0")
+        if self.control.terms and min(self.batch, self.micro_batch or self.batch) < 2:
+            raise ConfigError("control.terms compare images: choose batch and micro_batch above 1")
 
     def lr_share(self, n_img: int) -> float:
         """The learning rates after `n_img` images, as a share of those at the start."""

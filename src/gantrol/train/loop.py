@@ -21,12 +21,14 @@ from gantrol.atomic import write_json
 from gantrol.data.dataset import ImageDataset
 from gantrol.data.loader import batches
 from gantrol.errors import CheckpointError, ConfigError, TrainingError
+from gantrol.models import ControllableGenerator
 from gantrol.sample import latents
 from gantrol.train.config import TrainConfig
+from gantrol.train.control import load_objective
 from gantrol.train.log import RunLog
-from gantrol.train.run import GRID_COLUMNS, GRID_ROWS, save_fakes, save_reals
+from gantrol.train.run import GRID_COLUMNS, GRID_ROWS, save_fakes, save_pairs, save_reals
 from gantrol.train.state import CHECKPOINTS, TrainState, seed_step
-from gantrol.train.steps import Stats, Trainer
+from gantrol.train.steps import DTYPES, Stats, Trainer
 from gantrol.train.transfer import INIT, Source, start_from
 
 
@@ -109,6 +111,7 @@ def train(
     dataset = open_dataset(config)
     if dataset.skipped:
         reporter.message(f"damaged images left out: {len(dataset.skipped)}, the first: {dataset.skipped[0].reason}")
+    control = load_objective(config.control, fabric.device, DTYPES[config.precision])
     state = TrainState(config, fabric.device)
     is_resumed = is_resumed and any((folder / CHECKPOINTS).glob(checkpoint.PATTERN))  # else killed before the first one
     if is_resumed:
@@ -126,12 +129,13 @@ def train(
         batch_share=config.batch // world_size,
         all_reduce=(lambda x: fabric.all_reduce(x, reduce_op="mean")) if world_size > 1 else None,  # type: ignore[return-value,arg-type]
         label_pool=labels,
+        control=control,
     )
     z = latents(range(GRID_COLUMNS * GRID_ROWS), config.generator.z_dim)
     c = labels[torch.arange(len(z)) % len(labels)] if labels is not None else None
     if fabric.is_global_zero and not is_resumed:
         save_reals(folder, dataset)
-        save_fakes(folder, state.g_ema, z, c, 0)
+        save_samples(folder, state, z, c)
         state.save(folder, config)
 
     stream = batches(
@@ -178,7 +182,7 @@ def train(
                         if fabric.is_global_zero:
                             state.save(folder, config)
                             if n_tick % config.sample_ticks == 0 or is_last:
-                                save_fakes(folder, state.g_ema, z, c, state.n_img)
+                                save_samples(folder, state, z, c)
                     tick = describe_tick(config, state, means, clock, fabric.device)
                     if log is not None:
                         log.write(tick)
@@ -209,6 +213,13 @@ def _initialise(
     if fabric.is_global_zero:
         write_json(folder / INIT, transfer.to_dict(), TrainingError)
     reporter.message(transfer.describe())
+
+
+def save_samples(folder: Path, state: TrainState, z: torch.Tensor, c: torch.Tensor | None) -> None:
+    """The grid of samples, and with latent groups the matrix of pairs."""
+    save_fakes(folder, state.g_ema, z, c, state.n_img)
+    if isinstance(state.g_ema, ControllableGenerator):
+        save_pairs(folder, state.g_ema, z, state.n_img)
 
 
 def open_dataset(config: TrainConfig) -> ImageDataset:

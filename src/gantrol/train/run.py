@@ -3,7 +3,7 @@
 RUN/config.json              the resolved config, the command, versions
 RUN/log.jsonl                one line per tick
 RUN/init.json                of a run that began from another model: what was taken over
-RUN/samples/                 reals.png, fakes_<images>.png
+RUN/samples/                 reals.png, fakes_<images>.png; with control pairs_<images>.png
 RUN/checkpoints/             the newest few states: each is a model, and training continues from the newest valid
 """
 
@@ -26,6 +26,7 @@ from gantrol.atomic import write_json
 from gantrol.config import from_dict, to_dict
 from gantrol.data.dataset import ImageDataset
 from gantrol.errors import CheckpointError, ConfigError, TrainingError
+from gantrol.models import ControllableGenerator
 from gantrol.pictures import captioned_sheet, image_grid, save_image, to_arrays
 from gantrol.train.config import TrainConfig
 
@@ -33,6 +34,7 @@ CONFIG = "config.json"
 SAMPLES = "samples"
 GRID_COLUMNS = 8
 GRID_ROWS = 6
+PAIR_COLUMNS = 10
 
 
 def check_is_new(folder: Path) -> None:
@@ -127,6 +129,25 @@ def save_fakes(
         images.append(g(z[part].to(device), labels, noise_mode="const"))
     grid = image_grid(to_arrays(torch.cat(images)), GRID_COLUMNS)
     return save_image(folder / SAMPLES / f"fakes_{n_img:09d}.png", grid)
+
+
+@torch.no_grad()
+def save_pairs(folder: Path, g: ControllableGenerator, z: torch.Tensor, n_img: int) -> Path:
+    """A matrix of pairs: the images of row k share the sub-vector of latent group k and nothing else.
+
+    Args:
+        folder: of the run.
+        g: a generator with latent groups.
+        z: latents [M, z_dim]; row k takes its sub-vector from the first.
+        n_img: images shown so far.
+    """
+    device = next(g.parameters()).device
+    strips = []
+    for name, place in g.mapping.slices.items():
+        shared = z[:PAIR_COLUMNS].clone()
+        shared[:, place] = z[:1, place]
+        strips.append((f"same {name}", to_arrays(g(shared.to(device), noise_mode="const"))))
+    return save_image(folder / SAMPLES / f"pairs_{n_img:09d}.png", captioned_sheet(strips))
 
 
 def samples_over_time(folder: Path, rows: int = 8) -> Image.Image:

@@ -1,6 +1,7 @@
 """The steps of a GAN's training: four losses, each with its own backward pass and optimiser step.
 
     g_main   generator against the adversarial loss   (every n_critic steps), and with it
+      control  contrastive losses of pairs that share a latent group, where attributes are to be controlled
       g_sr     super-resolution of real images, where the generator is co-trained
     g_reg    path length penalty                      (every pl_interval steps of the generator)
     d_main   discriminator against the adversarial loss, with WGAN-GP's penalties
@@ -23,6 +24,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from gantrol.control.objective import ControlObjective
+from gantrol.control.pairs import PairPlan
 from gantrol.data.loader import Batch
 from gantrol.errors import ConfigError
 from gantrol.ops import filter2d
@@ -85,6 +88,7 @@ class Trainer:
         batch_share: images per step on this process.
         all_reduce: the mean of a tensor over all processes, or None for a single one.
         label_pool: float32 [M, label_dim] labels that fakes are drawn from; None for unconditional training.
+        control: contrastive terms for a generator with latent groups; None for a training without.
 
     Raises:
         ConfigError: the networks lack what the config asks of them.
@@ -98,6 +102,7 @@ class Trainer:
         batch_share: int,
         all_reduce: AllReduce | None = None,
         label_pool: torch.Tensor | None = None,
+        control: ControlObjective | None = None,
     ) -> None:
         self.config = config
         self.state = state
@@ -106,6 +111,7 @@ class Trainer:
         self.batch_share = batch_share
         self.all_reduce = all_reduce
         self.label_pool = label_pool
+        self.control = control
         self._check_passes()
         self._check_styles()
         self.locality = LocalitySchedule(config.locality, config.kimg, state.g, state.g_ema)
@@ -217,7 +223,8 @@ class Trainer:
     # -- the four losses ----------------------------------------------------------------------------------------------
 
     def g_main(self, real: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Stats]:
-        fakes = self.generate(len(real), labels)
+        plan = self.control.plan(len(real)) if self.control is not None else None
+        fakes = self.generate(len(real), labels, plan=plan)
         fake_logits = self.discriminate(fakes.images, fakes.labels)
         real_logits = self.discriminate(real, labels) if self.loss.is_relativistic else None
         value = self.loss.g(fake_logits, real_logits).mean()
@@ -225,6 +232,10 @@ class Trainer:
         if self.config.loss.mode_seeking_weight > 0:
             stats["loss/mode_seeking"] = mode_seeking(fakes.images, fakes.z)
             value = value + stats["loss/mode_seeking"] * self.config.loss.mode_seeking_weight
+        if self.control is not None and plan is not None:
+            of_control, found = self.control(fakes.images, plan)  # as they are: predictors see no augmentation
+            value = value + of_control
+            stats |= found
         return value, stats
 
     def g_sr(self, real: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Stats]:
@@ -293,11 +304,15 @@ class Trainer:
 
     # -- forward passes -----------------------------------------------------------------------------------------------
 
-    def generate(self, count: int, labels: torch.Tensor, update_emas: bool = False) -> Fakes:
-        """So many fakes from fresh latents, with style mixing if set."""
+    def generate(
+        self, count: int, labels: torch.Tensor, update_emas: bool = False, plan: PairPlan | None = None
+    ) -> Fakes:
+        """So many fakes from fresh latents, with style mixing if set, in pairs as planned."""
         g = self.state.g
         c = self._draw_labels(count, labels)
         z = torch.randn(count, g.z_dim, device=labels.device)
+        if plan is not None:
+            z = plan.share(z, g.mapping.slices)  # type: ignore[arg-type,union-attr]
         ws = g.mapping(z, c, update_emas=update_emas)
         probability = self.config.loss.style_mixing_prob
         if probability > 0:

@@ -31,8 +31,10 @@ from torch import Tensor, nn
 from gantrol.config import to_dict
 from gantrol.errors import ConfigError
 from gantrol.models import (
+    ControllableConfig,
     DiscriminatorConfig,
     GeneratorConfig,
+    GroupedMapping,
     StyleGAN2Discriminator,
     StyleGAN2DiscriminatorConfig,
 )
@@ -106,24 +108,33 @@ def transfer_config(
     name, size = _recipe(source, shape, preset_name, scale)
     config = preset(name, size, shape, batch=batch, precision=precision)
     if preset_name is None:
-        if config.generator.kind != _config(source.generator).kind:
+        own = _config(source.generator)
+        base = _base(own)
+        if config.generator.kind != base.kind:
             raise ConfigError(
                 f"{source.name} is of the kind {_config(source.generator).kind!r}, which no preset trains: add --preset"
             )
-        generator = _in_shape(_config(source.generator), config.generator, shape)
+        generator = _in_shape(base, config.generator, shape)
+        if isinstance(own, ControllableConfig):
+            generator = replace(own, base=generator)
         discriminator = config.discriminator
         if source.discriminator is not None:
             discriminator = _in_shape(_config(source.discriminator), discriminator, shape)
         config = replace(config, generator=generator, discriminator=discriminator)
     config = replace(config, init=source.name, init_sha256=source.sha256)
     config = replace(config, augment=config.augment.for_transfer(), ema_ramp_up=None)
-    if _same_synthesis(config.generator, _config(source.generator)):
+    if _same_synthesis(_base(config.generator), _base(_config(source.generator))):
         config = replace(config, loss=replace(config.loss, blur_sigma_px=0.0))
     return config
 
 
 def _config(net: nn.Module) -> Any:
     return net.config
+
+
+def _base(config: Any) -> Any:
+    """The config of what draws: of a generator with latent groups that of the one inside."""
+    return config.base if isinstance(config, ControllableConfig) else config
 
 
 def _recipe(source: Source, shape: DataShape, preset_name: str | None, scale: str | None) -> tuple[str, str]:
@@ -145,7 +156,7 @@ def _recipe(source: Source, shape: DataShape, preset_name: str | None, scale: st
         except ConfigError:  # this scale is too small for these images
             continue
         nets = ((config.generator, source.generator), (config.discriminator, source.discriminator))
-        distance = sum(_distance(ours, _config(net)) for ours, net in nets if net is not None)
+        distance = sum(_distance(ours, _base(_config(net))) for ours, net in nets if net is not None)
         if distance < least:
             best, least = (name, size), distance
     return best
@@ -380,11 +391,16 @@ def _take_over(target: nn.Module, source: nn.Module) -> NetworkTransfer:
 def _adapted(target: nn.Module, source: nn.Module) -> tuple[Tensors, dict[str, str], dict[str, str]]:
     """The source's tensors, bridged where that can be; notes on changed layers; layers that are refused, and why."""
     tensors = _named(source)
-    here, there = _config(target), _config(source)
+    here, there = _base(_config(target)), _base(_config(source))
     if here.kind != there.kind:
         return tensors, {}, {"": f"{there.kind} there and {here.kind} here"}
     old, new = getattr(source, "mapping", None), getattr(target, "mapping", None)
     refused = {}
+    if isinstance(old, GroupedMapping) != isinstance(new, GroupedMapping):
+        one, many = "one mapping for all of z", "one per latent group"
+        refused["mapping"] = (
+            f"{many} there and {one} here" if isinstance(old, GroupedMapping) else f"{one} there and {many} here"
+        )
     if isinstance(old, MappingNetwork) and isinstance(new, MappingNetwork) and len(old.layers) != len(new.layers):
         refused["mapping"] = f"{len(old.layers)} mapping layers there and {len(new.layers)} here"
     changes: tuple[Tensors, str] | None = None

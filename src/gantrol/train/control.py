@@ -1,0 +1,152 @@
+"""Training for control: what the config of phase one holds, and how any preset becomes one with latent groups.
+
+The adversarial training stays as it is. The generator gets one mapping network per group, its mini-batches
+are made of pairs, and `gantrol.control.ControlObjective` adds one contrastive term per attribute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from gantrol.control.calibration import Thresholds
+from gantrol.control.objective import ControlObjective, ControlTerm
+from gantrol.control.predictors import PredictorSet
+from gantrol.errors import CheckpointError, ConfigError
+from gantrol.models.controllable import ControllableConfig, split_evenly
+
+if TYPE_CHECKING:
+    from gantrol.train.config import TrainConfig
+
+ALIASES = {"pose": ("yaw", "pitch", "roll")}
+"""Names that stand for several attributes."""
+
+MIN_SHARE = 16
+"""Small presets get a wider latent space, so that each attribute has at least so many numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlConfig:
+    """Phase one of GAN-Control; without terms an ordinary training."""
+
+    predictors: str = ""
+    """Predictors folder, or the name of bundled ones."""
+    predictors_sha256: str = ""
+    """Of all their numbers: a resumed run refuses others."""
+    terms: tuple[ControlTerm, ...] = ()
+    """The contrastive losses, one per attribute."""
+
+    def __post_init__(self) -> None:
+        names = [term.attribute for term in self.terms]
+        if len(set(names)) != len(names):
+            raise ConfigError(f"control.terms: {', '.join(names)}: each attribute only once")
+        if self.terms and not self.predictors:
+            raise ConfigError("control.terms need control.predictors: a folder of `gantrol control predictors`")
+
+
+def attribute_names(text: str) -> tuple[str, ...]:
+    """The attributes that `age,pose,light` stands for, each once: age, yaw, pitch, roll, light.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    names = [name for part in text.split(",") if part.strip() for name in ALIASES.get(part.strip(), (part.strip(),))]
+    if not names:
+        raise ConfigError(f"control {text!r}: expected names of attributes, for example age,pose,hair_color")
+    return tuple(dict.fromkeys(names))
+
+
+def sha256_of(predictors: PredictorSet) -> str:
+    """The SHA-256 of all numbers of the predictors, with their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(predictors.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def controllable(
+    config: TrainConfig,
+    thresholds: Mapping[str, Thresholds],
+    *,
+    predictors: str,
+    predictors_sha256: str,
+    width: int | None = None,
+) -> TrainConfig:
+    """`config` with latent groups and contrastive terms for the attributes that have thresholds.
+
+    Args:
+        config: of an ordinary training, or of one that is controllable already, whose groups then stay.
+        thresholds: by attribute, in the order of the groups.
+        predictors: folder or name.
+        predictors_sha256: of these.
+        width: of z and w; None: that of the config, or more where an attribute would get too small a share.
+
+    Raises:
+        ConfigError: the generator has classes, or its groups are of other attributes.
+    """
+    g = config.generator
+    names = tuple(thresholds)
+    if isinstance(g, ControllableConfig):
+        groups = [group.name for group in g.groups]
+        for name in names:
+            if name not in groups:
+                raise ConfigError(f"control {name!r}: the model has the groups {', '.join(groups)}; control only these")
+        generator = g
+    else:
+        shares = len(names) + 1 + ("identity" in names)
+        width = width or max(g.z_dim, MIN_SHARE * shares)
+        base = replace(g, z_dim=width)
+        if hasattr(base, "w_dim"):
+            base = replace(base, w_dim=width)
+        generator = ControllableConfig(
+            base=base,
+            groups=split_evenly(names, width),
+            mapping_layers=getattr(g, "mapping_layers", 2),
+            hidden_width=min(g.z_dim, 256),
+        )
+    terms = tuple(
+        ControlTerm(attribute=name, tau_same=each.same, tau_different=each.different)
+        for name, each in thresholds.items()
+    )
+    return replace(
+        config,
+        generator=generator,
+        loss=replace(config.loss, style_mixing_prob=0.0),  # a second latent would break the pairs (paper: off)
+        control=ControlConfig(predictors=predictors, predictors_sha256=predictors_sha256, terms=terms),
+    )
+
+
+def load_objective(config: ControlConfig, device: torch.device | str, dtype: torch.dtype) -> ControlObjective | None:
+    """The objective of a training, None without control.
+
+    Args:
+        config: of the control.
+        device: of the training.
+        dtype: in which the predictors may compute.
+
+    Raises:
+        CheckpointError: the predictors cannot be read, or are not those that the run began with.
+    """
+    if not config.terms:
+        return None
+    from gantrol.control.predictors.folder import load_predictors
+
+    predictors = load_predictors(config.predictors)
+    if config.predictors_sha256 and sha256_of(predictors) != config.predictors_sha256:
+        raise CheckpointError(
+            f"{config.predictors}: these are not the predictors that this run began with; put those back, or start a "
+            "new run with --init"
+        )
+    return ControlObjective(config.terms, predictors.to(device), dtype=dtype)
+
+
+def resolved_name(predictors: str | Path) -> str:
+    """A predictors folder as an absolute path; a bundled name as it is."""
+    path = Path(predictors).expanduser()
+    return str(path.resolve()) if path.exists() else str(predictors)
