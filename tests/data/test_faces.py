@@ -92,6 +92,20 @@ def test_what_belongs_to_the_person_follows_the_identity() -> None:
     assert faces.sample_row(0, 0, {"identity": 7, "gender": 1})["gender"] == 1
 
 
+def test_several_pictures_of_one_person() -> None:
+    rows = faces_dataset.Sampled(3, {"hat": "none"}, per_identity=3)
+    seen = [rows.row(index) for index in range(7)]
+    assert [row["identity"] == seen[i - i % 3]["identity"] for i, row in enumerate(seen)] == [True] * 7
+    assert len({row["identity"] for row in seen}) == 3
+    for name in ("gender", "skin_tone", "eye_color"):
+        assert seen[0][name] == seen[1][name] == seen[2][name]
+    assert len({row["yaw"] for row in seen}) == len({row["age"] for row in seen}) == 7
+    assert seen[0] == faces_dataset.Sampled(3, {"hat": "none"}).row(0)
+    assert "per_identity" not in faces_dataset.Sampled(3).describe()
+    with pytest.raises(ConfigError, match="a person has at least 1 image"):
+        faces_dataset.Sampled(per_identity=0)
+
+
 def test_expressions_come_one_or_two_at_a_time() -> None:
     rows = [faces.sample_row(1, index) for index in range(600)]
     used = [sum(row[name] != 0 for name in labels.EXPRESSIONS) for row in rows]
