@@ -29,6 +29,9 @@ ALIASES = {"pose": ("yaw", "pitch", "roll")}
 MIN_SHARE = 16
 """Small presets get a wider latent space, so that each attribute has at least so many numbers."""
 
+TERM_WEIGHT = 0.4
+"""Weight of each term times its τ⁻: the most that it can cost. The paper's products lie between 0.1 and 0.55."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ControlConfig:
@@ -111,7 +114,12 @@ def controllable(
             hidden_width=min(g.z_dim, 256),
         )
     terms = tuple(
-        ControlTerm(attribute=name, tau_same=each.same, tau_different=each.different)
+        ControlTerm(
+            attribute=name,
+            weight=round(TERM_WEIGHT / each.different, 4),
+            tau_same=each.same,
+            tau_different=each.different,
+        )
         for name, each in thresholds.items()
     )
     return replace(
