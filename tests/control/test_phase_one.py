@@ -195,7 +195,7 @@ def terms(*names: str, weight: float = 1.0) -> list[ControlTerm]:
 def test_sum_of_weighted_terms() -> None:
     objective = ControlObjective(terms("red", weight=0.5) + terms("blue", weight=2.0), PredictorSet([MeanColor()]))
     images = images_of([[0.0, 0, 0], [0.3, 0, 0], [0.0, 0, 0.4], [0.1, 0, 0]])
-    value, stats = objective(images, PairPlan(("red", "blue")))
+    value, stats = objective(images, PairPlan(("red", "blue")), torch.zeros(4, 2), {})
     assert value.item() == pytest.approx(0.5 * stats["control/red/loss"].item() + 2 * stats["control/blue/loss"].item())
     assert stats["control/red/same"].item() == pytest.approx(0.3)
     assert stats["control/blue/same"].item() == pytest.approx(0.4)
@@ -230,7 +230,8 @@ def test_one_term_alone_brings_its_pairs_together(name: str) -> None:
     same_before, different_before = distances()
     for _ in range(150):
         plan = objective.plan(16)
-        loss, _ = objective(g(plan.share(torch.randn(16, 16), g.mapping.slices), noise_mode="none"), plan)
+        z = plan.share(torch.randn(16, 16), g.mapping.slices)
+        loss, _ = objective(g(z, noise_mode="none"), plan, z, g.mapping.slices)
         opt.zero_grad()
         loss.backward()
         opt.step()

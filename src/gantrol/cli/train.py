@@ -73,9 +73,11 @@ class Train:
     augment: Literal["none", "ada", "diffaugment"] | None = None
     """Augmentation for small datasets: ada adapts its strength, diffaugment is fixed; by default the preset's."""
     control: str | None = None
-    """Attributes that shall be set by value, for example age,pose,light,hair_color,expression,identity (GAN-Control)."""
+    """Attributes that shall be set by value, for example age,pose,light,hair_color,expression,identity."""
     predictors: str | None = None
     """With --control: the folder of the predictors that read them; by default the bundled ones, for portraits."""
+    anchors: bool = False
+    """With --control: prescribe which value each latent stands for; learns control from far fewer images (ours)."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number type of the layers that may use a lower one; auto takes what suits the device."""
     x_flip: bool = False
@@ -241,17 +243,21 @@ def _new_config(options: Train) -> tuple[Path, Any, Source | None]:
         config = replace(config, augment=replace(config.augment, name=options.augment))
     if options.control is not None:
         config = _controlled(config, options, dataset, None if source is None else source.generator.w_dim)
-    elif options.predictors is not None:
-        raise ConfigError("--predictors read what --control names: give --control too")
+    elif options.predictors is not None or options.anchors:
+        raise ConfigError("--predictors and --anchors are about what --control names: give --control too")
     config = override(config, options.overrides)
     if options.freeze_d:
         config = replace(config, discriminator=freeze_blocks(config.discriminator, options.freeze_d))
     return options.out, config, source
 
 
-def _controlled(config: Any, options: Train, dataset: Any, width: int | None) -> Any:
-    """The config with latent groups for the attributes of --control, and with the thresholds of their predictors."""
+def _controlled(config: Any, options: Train, dataset: Any, width: Any) -> Any:
+    """The config with latent groups for the attributes of --control, and with the thresholds of their predictors.
+
+    `width` is that of the model's w if one is given to begin with.
+    """
     from gantrol.cli.progress import progress_bar
+    from gantrol.control.anchors import measure_anchors
     from gantrol.control.calibration import calibrate, thresholds_from_dict
     from gantrol.control.predictors.folder import BUNDLED, load_predictors, read_manifest
     from gantrol.train.control import attribute_names, controllable, resolved_name, sha256_of
@@ -266,11 +272,16 @@ def _controlled(config: Any, options: Train, dataset: Any, width: int | None) ->
     if missing:
         with progress_bar("thresholds") as update:
             known |= calibrate(loaded, dataset, missing, progress=update)
+    anchors: Any = ()
+    if options.anchors:
+        with progress_bar("anchors") as update:
+            anchors = measure_anchors(loaded, dataset, names, progress=update)
     return controllable(
         config,
         {name: known[name] for name in names},
         predictors=predictors,
         predictors_sha256=sha256_of(loaded),
+        anchors=anchors,
         width=width,
     )
 

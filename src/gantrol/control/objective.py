@@ -1,4 +1,4 @@
-"""Phase one's part of the generator's loss: one contrastive term per attribute (GAN-Control, section 3.2).
+"""Phase one's part of the generator's loss: one contrastive term per attribute (GAN-Control, section 3.2), and anchors.
 
 N images of a mini-batch · C channels · H W pixels.
 """
@@ -6,12 +6,13 @@ N images of a mini-batch · C channels · H W pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from gantrol.control.anchors import Anchor
 from gantrol.control.contrastive import contrastive_terms
 from gantrol.control.pairs import PairPlan, plan_pairs
 from gantrol.control.predictors.protocol import PredictorSet
@@ -48,6 +49,7 @@ class ControlObjective:
     Args:
         terms: of the attributes.
         predictors: that read them; on the device of the images.
+        anchors: values that sub-vectors stand for, of some of these attributes.
         dtype: in which the predictors may compute.
 
     Raises:
@@ -55,26 +57,40 @@ class ControlObjective:
     """
 
     def __init__(
-        self, terms: Sequence[ControlTerm], predictors: PredictorSet, *, dtype: torch.dtype = torch.float32
+        self,
+        terms: Sequence[ControlTerm],
+        predictors: PredictorSet,
+        *,
+        anchors: Sequence[Anchor] = (),
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         if not terms:
             raise ConfigError("no attributes to control: name at least one")
         self.terms = tuple(terms)
+        self.anchors = {anchor.attribute: anchor for anchor in anchors if anchor.weight > 0}
         self.predictors = predictors
         self.dtype = dtype
-        predictors.require(term.attribute for term in terms)
+        predictors.require([*(term.attribute for term in terms), *self.anchors])
 
     def plan(self, count: int) -> PairPlan:
         """Which pair of `count` images shares which group: each attribute's, and `other`, equally often."""
         return plan_pairs(count, [*(term.attribute for term in self.terms), OTHER])
 
-    def __call__(self, images: Tensor, plan: PairPlan) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum of the terms for images [N, C, H, W], and what to log.
+    def __call__(
+        self, images: Tensor, plan: PairPlan, z: Tensor, slices: Mapping[str, slice]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum of all terms, and what to log.
 
         The log has, per attribute, `control/<name>/loss` (not weighted), `/same` and `/different`: mean distances of
-        the pairs that share its group, if there are any, and of all others.
+        the pairs that share its group, if there are any, and of all others; and `/anchor`, if it has one.
+
+        Args:
+            images: [N, C, H, W] in [-1, 1].
+            plan: which pairs share which group.
+            z: the latents [N, D] of the images.
+            slices: where the groups lie in z.
         """
-        names = [term.attribute for term in self.terms]
+        names = list(dict.fromkeys([*(term.attribute for term in self.terms), *self.anchors]))
         use_half = self.dtype != torch.float32
         with torch.autocast(images.device.type, self.dtype, enabled=use_half):
             features = self.predictors.features(images, names)
@@ -88,4 +104,9 @@ class ControlObjective:
             stats |= {f"control/{name}/loss": found.loss, f"control/{name}/different": found.different}
             if found.same is not None:
                 stats[f"control/{name}/same"] = found.same
+        for name, anchor in self.anchors.items():
+            readings = self.predictors.read(name, features[name].float())
+            error = anchor.loss(readings, z[:, slices[name]])
+            total = total + error * anchor.weight
+            stats[f"control/{name}/anchor"] = error
         return total, {"loss/control": total, **stats}

@@ -7,13 +7,14 @@ are made of pairs, and `gantrol.control.ControlObjective` adds one contrastive t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from gantrol.control.anchors import Anchor
 from gantrol.control.calibration import Thresholds
 from gantrol.control.objective import ControlObjective, ControlTerm
 from gantrol.control.predictors import PredictorSet
@@ -43,6 +44,8 @@ class ControlConfig:
     """Of all their numbers: a resumed run refuses others."""
     terms: tuple[ControlTerm, ...] = ()
     """The contrastive losses, one per attribute."""
+    anchors: tuple[Anchor, ...] = ()
+    """Values that sub-vectors stand for; none in the paper's training."""
 
     def __post_init__(self) -> None:
         names = [term.attribute for term in self.terms]
@@ -50,6 +53,9 @@ class ControlConfig:
             raise ConfigError(f"control.terms: {', '.join(names)}: each attribute only once")
         if self.terms and not self.predictors:
             raise ConfigError("control.terms need control.predictors: a folder of `gantrol control predictors`")
+        for anchor in self.anchors:
+            if anchor.attribute not in names:
+                raise ConfigError(f"control.anchors: {anchor.attribute!r} is none of the terms' {', '.join(names)}")
 
 
 def attribute_names(text: str) -> tuple[str, ...]:
@@ -79,6 +85,7 @@ def controllable(
     *,
     predictors: str,
     predictors_sha256: str,
+    anchors: Sequence[Anchor] = (),
     width: int | None = None,
 ) -> TrainConfig:
     """`config` with latent groups and contrastive terms for the attributes that have thresholds.
@@ -88,6 +95,7 @@ def controllable(
         thresholds: by attribute, in the order of the groups.
         predictors: folder or name.
         predictors_sha256: of these.
+        anchors: of some of the attributes.
         width: of z and w; None: that of the config, or more where an attribute would get too small a share.
 
     Raises:
@@ -104,9 +112,8 @@ def controllable(
     else:
         shares = len(names) + 1 + ("identity" in names)
         width = width or max(g.z_dim, MIN_SHARE * shares)
-        base = replace(g, z_dim=width)
-        if hasattr(base, "w_dim"):
-            base = replace(base, w_dim=width)
+        widths: dict[str, Any] = {name: width for name in ("z_dim", "w_dim") if hasattr(g, name)}
+        base = replace(g, **widths)
         generator = ControllableConfig(
             base=base,
             groups=split_evenly(names, width),
@@ -126,7 +133,9 @@ def controllable(
         config,
         generator=generator,
         loss=replace(config.loss, style_mixing_prob=0.0),  # a second latent would break the pairs (paper: off)
-        control=ControlConfig(predictors=predictors, predictors_sha256=predictors_sha256, terms=terms),
+        control=ControlConfig(
+            predictors=predictors, predictors_sha256=predictors_sha256, terms=terms, anchors=tuple(anchors)
+        ),
     )
 
 
@@ -151,7 +160,7 @@ def load_objective(config: ControlConfig, device: torch.device | str, dtype: tor
             f"{config.predictors}: these are not the predictors that this run began with; put those back, or start a "
             "new run with --init"
         )
-    return ControlObjective(config.terms, predictors.to(device), dtype=dtype)
+    return ControlObjective(config.terms, predictors.to(device), anchors=config.anchors, dtype=dtype)
 
 
 def resolved_name(predictors: str | Path) -> str:

@@ -19,7 +19,7 @@ notes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -233,7 +233,8 @@ class Trainer:
             stats["loss/mode_seeking"] = mode_seeking(fakes.images, fakes.z)
             value = value + stats["loss/mode_seeking"] * self.config.loss.mode_seeking_weight
         if self.control is not None and plan is not None:
-            of_control, found = self.control(fakes.images, plan)  # as they are: predictors see no augmentation
+            slices: Any = self.state.g.mapping.slices  # of a generator with groups, see TrainConfig
+            of_control, found = self.control(fakes.images, plan, fakes.z, slices)  # predictors see no augmentation
             value = value + of_control
             stats |= found
         return value, stats
@@ -312,7 +313,8 @@ class Trainer:
         c = self._draw_labels(count, labels)
         z = torch.randn(count, g.z_dim, device=labels.device)
         if plan is not None:
-            z = plan.share(z, g.mapping.slices)  # type: ignore[arg-type,union-attr]
+            slices: Any = g.mapping.slices
+            z = plan.share(z, slices)
         ws = g.mapping(z, c, update_emas=update_emas)
         probability = self.config.loss.style_mixing_prob
         if probability > 0:
