@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportCheckpoint:
-    """Turn an official StyleGAN2, StyleGAN3, TransGAN or AutoGAN checkpoint into a model; nothing in it is executed.
+    """Turn an official checkpoint of StyleGAN2 or 3, TransGAN, AutoGAN or GAN-Control into a model; executes nothing.
 
     Example: gantrol import stylegan3-t-ffhq-1024x1024.pkl --out ffhq
     """
 
     file: tyro.conf.Positional[Path]
-    """The .pkl of stylegan2-ada-pytorch or stylegan3, or the .pth of TransGAN or AutoGAN."""
+    """The .pkl of stylegan2-ada-pytorch or stylegan3, .pth of TransGAN or AutoGAN, .pt or folder of GAN-Control."""
     out: Path
     """Folder for the model."""
     overwrite: bool = False
@@ -80,13 +80,18 @@ def _print(model: ImportedModel, options: ImportCheckpoint) -> None:
     from rich.table import Table
 
     found = _record(model)
-    g, d, parameters, training = found["generator"], model.discriminator, found["parameters"], found["training"]
-    colours = "grey" if g["channels"] == 1 else "RGB"
+    g, d, parameters, training = model.generator, model.discriminator, found["parameters"], found["training"]
+    architecture = _architecture(found["generator"])
+    colours = "grey" if g.channels == 1 else "RGB"
+    groups = ", ".join(f"{group.name} {group.size}" for group in getattr(g.config, "groups", ()))
+    controls = {} if model.control_set is None else model.control_set.controls
     rows = [
         ("found", f"{training['format']}, {training['weights']}"),
-        ("generator", f"{_architecture(g)}, {g['resolution_px']} px {colours}, {parameters['generator']:,} parameters"),
+        ("generator", f"{architecture}, {g.resolution_px} px {colours}, {parameters['generator']:,} parameters"),
         ("discriminator", "none" if d is None else f"{parameters['discriminator']:,} parameters"),
-        ("conditional", f"{g['c_dim']} classes" if g["c_dim"] else "no"),
+        *([("latent groups", groups)] if groups else []),
+        *([("controls", ", ".join(controls))] if controls else []),
+        ("conditional", f"{g.c_dim} classes" if g.c_dim else "no"),
         ("half precision", _half_precision(model.generator)),
         ("trained on", training.get("data", "unknown")),
         ("SHA-256", training["sha256"]),
@@ -102,12 +107,15 @@ def _print(model: ImportedModel, options: ImportCheckpoint) -> None:
     console = Console(soft_wrap=True, highlight=False)
     console.print(table)
     words = ["gantrol", "generate", str(options.out), "--seeds", "0-15"]
-    words += ["--truncation", "0.7"] if g["kind"].startswith("stylegan") else []
-    words += ["--class", "0"] if g["c_dim"] else []
+    words += ["--truncation", "0.7"] if g.config.kind.startswith(("stylegan", "controllable")) else []
+    words += ["--set", "age=60"] if "age" in controls else []
+    words += ["--class", "0"] if g.c_dim else []
     console.print(escape(f"next: {shlex.join([*words, '--out', 'pictures', '--grid', 'grid.png'])}"))
 
 
 def _architecture(g: dict[str, Any]) -> str:
+    if g["kind"] == "controllable":
+        return _architecture(g["base"])
     if g["kind"] == "stylegan3":
         return "StyleGAN3-R" if g["use_radial_filters"] else "StyleGAN3-T"
     if g["kind"] == "transgan":

@@ -13,6 +13,10 @@ Making a model of it
     state_dict_files.py                 dictionaries of state dicts, which name no config
     transgan.py, transgan_names.py      TransGAN of both versions
     autogan.py                          AutoGAN
+    gan_control.py, gan_control_names.py
+                                        GAN-Control's networks
+    gan_control_files.py                its folders, and the latent groups of its args.json
+    gan_control_controllers.py          its controllers, as controls
     blank_modules.py                    modules without weights yet
     imported_model.py                   a model that knows where it came from
 """

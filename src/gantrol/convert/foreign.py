@@ -7,8 +7,11 @@ holds, once it has been read as data, and how to make networks from it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal
+
+from gantrol.control import ControlSet
 
 Weights = Literal["ema", "raw"]
 Container = Literal["pickle", "torch"]
@@ -24,6 +27,10 @@ class Request:
     """Whether the discriminator is wanted, if there is one."""
     size: int
     """Bytes of the file, which no network in it can exceed."""
+    path: Path
+    """The file, for what lies beside it."""
+    controllers: Mapping[str, Path] = dataclasses.field(default_factory=dict)
+    """Files with further networks that belong to the generator, by the name of their folder."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +43,8 @@ class Imported:
     """Sentences that the user should read."""
     facts: dict[str, Any]
     """What is known of the training, for the model's config and card."""
+    control_set: ControlSet | None = None
+    """What sets the generator's attributes by value, if there is something."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gantrol.control import ControlSet
 from gantrol.model import Model
 
 
@@ -16,8 +17,9 @@ class ImportedModel(Model):
         generator: Any,
         discriminator: Any | None = None,
         *,
+        control_set: ControlSet | None = None,
         training: Mapping[str, Any],
         notes: Sequence[str] = (),
     ) -> None:
-        super().__init__(generator, discriminator, training=training)
+        super().__init__(generator, discriminator, control_set=control_set, training=training)
         self.notes = list(notes)

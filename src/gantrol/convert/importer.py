@@ -4,6 +4,8 @@
     model.generate(seeds=[0])[0].save("0.png")
     model.save_pretrained("ffhq")
 
+Of GAN-Control a folder can be given: a run, or a generator with its controllers.
+
 Nothing of the file is run: it is read as data (`inert_pickle`, `torch_files`), compared with what the official code
 writes, and copied into modules of ours.
 """
@@ -19,6 +21,8 @@ from typing import get_args
 from gantrol.convert.allowed_names import pickle_names, torch_names
 from gantrol.convert.autogan import convert_autogan, is_autogan
 from gantrol.convert.foreign import ForeignFormat, Request, Weights
+from gantrol.convert.gan_control import convert_gan_control, is_gan_control
+from gantrol.convert.gan_control_files import RunFiles, find_run
 from gantrol.convert.imported_model import ImportedModel
 from gantrol.convert.nvidia import convert_nvidia, is_nvidia
 from gantrol.convert.torch_files import OLD_START, ZIP_START, read_torch_file
@@ -31,6 +35,9 @@ FORMATS = (
     ForeignFormat(name="NVIDIA StyleGAN pickle", container="pickle", recognises=is_nvidia, convert=convert_nvidia),
     ForeignFormat(name="TransGAN checkpoint", container="torch", recognises=is_transgan, convert=convert_transgan),
     ForeignFormat(name="AutoGAN checkpoint", container="torch", recognises=is_autogan, convert=convert_autogan),
+    ForeignFormat(
+        name="GAN-Control checkpoint", container="torch", recognises=is_gan_control, convert=convert_gan_control
+    ),
 )
 """Every origin that can be imported; the first one that recognises a file's value takes it."""
 
@@ -54,10 +61,12 @@ def import_checkpoint(
     device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> ImportedModel:
-    """Reads an official StyleGAN2, StyleGAN3, TransGAN or AutoGAN checkpoint; nothing in the file is executed.
+    """Reads an official StyleGAN2, StyleGAN3, TransGAN, AutoGAN or GAN-Control checkpoint; executes nothing in it.
 
     Args:
-        path: the `.pkl` of `stylegan2-ada-pytorch` or `stylegan3`, or the `.pth` of TransGAN (any version) or AutoGAN.
+        path: the `.pkl` of `stylegan2-ada-pytorch` or `stylegan3`; the `.pth` of TransGAN (any version) or AutoGAN; the
+            `.pt` of GAN-Control with its `args.json` beside it or in the folder above, the folder of such a run, or the
+            folder with `generator/` and the controllers.
         weights: "ema" for the averaged generator, which makes the best pictures; "raw" for that of the last step.
         discriminator: bring it along, if it is there and one of the official code.
         device: "auto" (CUDA, then Apple's MPS, then the CPU), "cpu", "cuda", "cuda:N" or "mps".
@@ -75,22 +84,35 @@ def import_checkpoint(
     target = choose_device(device)
     path = Path(path).expanduser()
     try:
-        with open(path, "rb", buffering=0) as file:
+        files = find_run(path) if path.is_dir() else RunFiles(checkpoint=path, controllers={}, notes=[])
+        with open(files.checkpoint, "rb", buffering=0) as file:
             source = ByteSource(file)
             found, content = _read(source.whole())
-            imported = found.convert(content, Request(weights=weights, discriminator=discriminator, size=source.size))
+            if path.is_dir() and not is_gan_control(content):
+                raise CheckpointError(f"it is no folder of GAN-Control: its file is a {found.name}, import that alone")
+            request = Request(
+                weights=weights,
+                discriminator=discriminator,
+                size=source.size,
+                path=files.checkpoint,
+                controllers=files.controllers,
+            )
+            imported = found.convert(content, request)
             digest = _sha256(source, progress)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
     except CheckpointError as error:
-        raise CheckpointError(f"cannot import {path.name}: {error} (nothing in it was run)") from error
-    origin = {"imported_from": re.sub(r"[^\w. -]", "_", path.name), "format": found.name, "sha256": digest}
+        raise CheckpointError(
+            f"cannot import {path.name or path.resolve().name}: {error} (nothing in it was run)"
+        ) from error
+    origin = {"imported_from": re.sub(r"[^\w. -]", "_", files.checkpoint.name), "format": found.name, "sha256": digest}
     known = {name: value for name, value in imported.facts.items() if value is not None}
     return ImportedModel(
         imported.generator.to(target),
         None if imported.discriminator is None else imported.discriminator.to(target),
+        control_set=imported.control_set,
         training={"license": "other", **known, **origin},
-        notes=imported.notes,
+        notes=[*files.notes, *imported.notes],
     )
 
 

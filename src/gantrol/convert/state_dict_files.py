@@ -1,11 +1,13 @@
-"""Checkpoints of AutoGAN's training code and of TransGAN's, which grew from it: a dictionary of state dicts.
+"""Checkpoints that are a dictionary of state dicts: what TransGAN's, AutoGAN's and GAN-Control's training codes write.
 
-    gen_state_dict, dis_state_dict    the weights of the last step
-    avg_gen_state_dict                the average of the generator's, which makes the pictures
-    epoch, gen_optimizer, …           the rest of the training
+    AutoGAN, TransGAN     GAN-Control
+    gen_state_dict        g                  the generator's weights of the last step
+    avg_gen_state_dict    g_ema              their average, which makes the pictures
+    dis_state_dict        d                  the discriminator's weights
+    gen_optimizer, …      g_optim, …         the rest of the training
 
 Such a file has no config: which network it is follows from the names and shapes of its tensors (a `Reading`). Every
-tensor of that network must then be there; one that has no place in it is left out, and named.
+tensor of that network must then be there; one that has no place in it is left out, and named, or refused.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from gantrol.convert.blank_modules import blank, fill
@@ -23,7 +26,6 @@ from gantrol.convert.stored_tensor import StoredTensor
 from gantrol.errors import CheckpointError, ConfigError
 from gantrol.inert_pickle import shown
 
-_AVERAGE, _RAW, _DISCRIMINATOR = "avg_gen_state_dict", "gen_state_dict", "dis_state_dict"
 _ALONE = "a state dict alone"
 
 _MAX_TENSORS = 16384
@@ -31,6 +33,21 @@ _MAX_NAME = 200
 _MAX_EPOCH = 1 << 31
 _WRAPPER = "module."
 """What training on several GPUs puts before every name."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Keys:
+    """What a training code calls its state dicts."""
+
+    average: str
+    """The generator's averaged weights."""
+    raw: str
+    """Its weights of the last step."""
+    discriminator: str
+    """The discriminator's weights."""
+
+
+AUTOGAN_KEYS = Keys(average="avg_gen_state_dict", raw="gen_state_dict", discriminator="dis_state_dict")
 
 
 class StateDict:
@@ -77,11 +94,11 @@ def state_dict(value: Any) -> StateDict | None:
     return StateDict({name.removeprefix(_WRAPPER): tensor for name, tensor in value.items()})
 
 
-def any_generator(content: Any) -> StateDict | None:
+def any_generator(content: Any, keys: Keys = AUTOGAN_KEYS) -> StateDict | None:
     """The generator in the value of a file: the average, or the weights of the last step, or the value itself."""
     if type(content) is not dict:
         return None
-    found = (state_dict(value) for value in (content.get(_AVERAGE), content.get(_RAW), content))
+    found = (state_dict(value) for value in (content.get(keys.average), content.get(keys.raw), content))
     return next((state for state in found if state is not None), None)
 
 
@@ -95,14 +112,16 @@ class Reading:
 
     config: Any
     """The network's config."""
-    official_name: Callable[[str], str]
-    """The official name of the tensor that ours of this name comes from."""
+    official_name: Callable[[str], str | None]
+    """The official name of the tensor that ours of this name comes from; None if files lack it, which makes it zero."""
     adapt: Callable[[str, Tensor], Tensor] = _unchanged
     """Our tensor of this name from the official one; axes of length 1 need no care."""
     implied: Mapping[str, Callable[[], Tensor]] = dataclasses.field(default_factory=dict)
     """Official tensors that follow from the config: where the file has them, they must have these values."""
     assumed: list[str] = dataclasses.field(default_factory=list)
     """What neither names nor shapes tell, and what was taken instead."""
+    is_strict: bool = False
+    """Whether a tensor without a place in the network is refused, as a sign of another network, or left out."""
 
 
 def convert_state_dicts(
@@ -111,6 +130,7 @@ def convert_state_dicts(
     *,
     read_generator: Callable[[StateDict], Reading],
     read_discriminator: Callable[[StateDict, Any], Reading],
+    keys: Keys = AUTOGAN_KEYS,
 ) -> Imported:
     """Builds the networks that `request` asks for.
 
@@ -119,17 +139,18 @@ def convert_state_dicts(
         request: what is wanted.
         read_generator: what network a generator's state dict is.
         read_discriminator: the same for the discriminator's, given the generator's config.
+        keys: what the state dicts are called.
 
     Raises:
         CheckpointError: the generator is missing, incomplete, or none of the official code.
     """
     notes: list[str] = []
-    key, state = _chosen(content, request, notes)
+    key, state = _chosen(content, request, keys, notes)
     generator = _network("generator", state, read_generator, request, notes)
     discriminator = None
-    if request.discriminator and content.get(_DISCRIMINATOR) is not None:
+    if request.discriminator and content.get(keys.discriminator) is not None:
         try:
-            judge = state_dict(content[_DISCRIMINATOR])
+            judge = state_dict(content[keys.discriminator])
             if judge is None:
                 raise CheckpointError("it is no state dict")
             discriminator = _network(
@@ -147,17 +168,17 @@ def convert_state_dicts(
     )
 
 
-def _chosen(content: dict[str, Any], request: Request, notes: list[str]) -> tuple[str, StateDict]:
+def _chosen(content: dict[str, Any], request: Request, keys: Keys, notes: list[str]) -> tuple[str, StateDict]:
     """The generator's state dict that is asked for, and what it is called."""
-    for key in (_AVERAGE, _RAW) if request.weights == "ema" else (_RAW,):
+    for key in (keys.average, keys.raw) if request.weights == "ema" else (keys.raw,):
         state = state_dict(content.get(key))
         if state is not None:
-            if key == _RAW and request.weights == "ema":
-                notes.append(f"there is no {_AVERAGE} in the file: the raw weights {_RAW} are used")
+            if key == keys.raw and request.weights == "ema":
+                notes.append(f"there is no {keys.average} in the file: the raw weights {keys.raw} are used")
             return key, state
     alone = state_dict(content)
     if alone is None:
-        raise CheckpointError(f"it holds no {_RAW}, only the averaged weights: leave out --weights raw")
+        raise CheckpointError(f"it holds no {keys.raw}, only the averaged weights: leave out --weights raw")
     return _ALONE, alone
 
 
@@ -174,6 +195,8 @@ def _network(
     module = blank(reading.config)
     unused = _load(module, state, reading)
     notes += [f"the file does not say {fact} ({what})" for fact in reading.assumed]
+    if unused and reading.is_strict:
+        raise CheckpointError(f"its {what} is none of the official code: it also has {_listed(unused)}")
     if unused:
         notes.append(f"left out, as the {what} has no use for them: {_listed(unused)}")
     return module
@@ -183,7 +206,8 @@ def _load(module: nn.Module, state: StateDict, reading: Reading) -> list[str]:
     """Fills `module`, and returns the official names that found no place."""
     own = module.state_dict()
     official = {name: reading.official_name(name) for name in own}
-    missing = sorted(set(official.values()) - state.tensors.keys())
+    wanted = {name for name in official.values() if name is not None}
+    missing = sorted(wanted - state.tensors.keys())
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise CheckpointError(f"its network is not complete: {missing[0]} is missing{more}")
@@ -192,13 +216,17 @@ def _load(module: nn.Module, state: StateDict, reading: Reading) -> list[str]:
             raise CheckpointError(f"its {name} does not follow from the other tensors' shapes, as it should")
     tensors: dict[str, Tensor] = {}
     for name, ours in own.items():
-        stored = state.tensors[official[name]]
+        source = official[name]
+        if source is None:
+            tensors[name] = torch.zeros(ours.shape, dtype=ours.dtype)
+            continue
+        stored = state.tensors[source]
         value = reading.adapt(name, stored.load())
         if _without_ones(value.shape) != _without_ones(ours.shape):
-            raise CheckpointError(f"its {official[name]} has shape {list(stored.shape)}, which does not fit the others")
+            raise CheckpointError(f"its {source} has shape {list(stored.shape)}, which does not fit the others")
         tensors[name] = value.reshape(ours.shape).to(ours.dtype).contiguous()
     fill(module, tensors)
-    return sorted(state.tensors.keys() - set(official.values()) - reading.implied.keys())
+    return sorted(state.tensors.keys() - wanted - reading.implied.keys())
 
 
 def _is_equal(stored: StoredTensor, value: Tensor) -> bool:
