@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from gantrol import films
-from gantrol.controls import Control
+from gantrol.control import ControlSet
+from gantrol.controls import Control, ControlWarning, seed_control
 from gantrol.errors import ConfigError
 from gantrol.mixing import mixed
 from gantrol.model import Model
@@ -183,27 +184,29 @@ def test_whole_turns_go_on_and_other_angles_come_back(model: Model) -> None:
     np.testing.assert_allclose(films.loop_between(model, "rotate", -30.0, 30.0, 4), [-30, 0, 30, 0], atol=1e-12)
 
 
-class Steered(Model):
-    """Two controls, which move features of w."""
+class Steering(ControlSet):
+    """Controls that move features of w; `who` takes a seed."""
 
-    @property
-    def controls(self) -> dict[str, Control]:  # type: ignore[override]
-        return {
-            "yaw": Control("degrees", -45.0, 45.0, 0.0, "turns"),
-            "hair_color": Control("r,g,b", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.5, 0.5, 0.5), "colour"),
-        }
+    config = None
+    controls = {  # noqa: RUF012
+        "yaw": Control("degrees", -45.0, 45.0, 0.0, "turns"),
+        "hair_color": Control("r,g,b", (0.0,) * 3, (1.0,) * 3, (0.5,) * 3, "colour", components=("r", "g", "b")),
+        "face": Control("0-1", (0.0,) * 2, (1.0,) * 2, (0.5,) * 2, "face", components=("smile", "angry")),
+        "who": seed_control("who it is"),
+    }
 
-    def map(self, *args: Any, controls: Any = None, **more: Any) -> torch.Tensor:
-        values: dict[str, Any] = {"yaw": 0.0, "hair_color": (0.5, 0.5, 0.5)} | self.check_controls(controls or {})
-        ws = super().map(*args, **more).clone()
-        ws[:, :, 0] += values["yaw"] / 10
-        ws[:, :, 1:4] += torch.tensor(values["hair_color"])
+    def apply(self, ws: torch.Tensor, values: Any) -> torch.Tensor:  # type: ignore[override]
+        ws = ws.clone()
+        ws[:, :, :1] += values.get("yaw", torch.zeros(1, 1))[:, None] / 10
+        ws[:, :, 1:4] += values.get("hair_color", torch.full([1, 3], 0.5))[:, None]
+        ws[:, :, 2:4] += values.get("face", torch.zeros(1, 2))[:, None]
         return ws
 
 
 def test_controls_are_swept_by_value(model: Model) -> None:
-    steered = Steered(model.generator)
-    assert films.sweepable(steered) == ["yaw", "hair_color", "truncation", "translate_x", "translate_y", "rotate"]
+    steered = Model(model.generator, control_set=Steering())
+    by_value = ["yaw", "hair_color", "face", "smile", "angry"]
+    assert films.sweepable(steered) == [*by_value, "truncation", "translate_x", "translate_y", "rotate"]
     values = {
         "yaw": films.loop_between(steered, "yaw", -30.0, 30.0, 6),
         "hair_color": films.loop_between(steered, "hair_color", (0.0, 0.0, 0.0), (1.0, 0.5, 0.0), 6),
@@ -216,8 +219,12 @@ def test_controls_are_swept_by_value(model: Model) -> None:
     assert_alike(frames[3], expected)
     fixed = next(iter(films.sweep(steered, ONE, {"truncation": np.ones(2)}, look=Look(controls={"yaw": 20}))))
     assert_alike(fixed, steered.generate([3], controls={"yaw": 20}, output="np")[0])
-    with pytest.raises(ConfigError, match="60 is out of range; expected -45 to 45"):
-        films.loop_between(steered, "yaw", 0.0, 60.0, 6)
+    smiling = list(films.sweep(steered, ONE, {"smile": films.loop_between(steered, "smile", 0.0, 1.0, 4)}))
+    assert_alike(smiling[2], steered.generate([3], controls={"face": {"smile": 1.0}}, output="np")[0])
+    with pytest.warns(ControlWarning, match="60 is out of its range of -45 to 45"):
+        assert films.loop_between(steered, "yaw", 0.0, 60.0, 6).max() == 45
+    with pytest.raises(ConfigError, match="'who': it takes a seed, and between two seeds there is nothing"):
+        films.loop_between(steered, "who", 0.0, 5.0, 6)
     with pytest.raises(ConfigError, match="'yawn': this model does not have it; did you mean yaw"):
         films.loop_between(steered, "yawn", 0.0, 60.0, 6)
 

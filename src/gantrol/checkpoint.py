@@ -165,6 +165,15 @@ class Newest(NamedTuple):
     skipped: list[Path]
 
 
+def sha256_of(tensors: Mapping[str, Tensor]) -> str:
+    """The SHA-256 of tensors with their names, types and shapes: of the numbers, however they are stored."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def newest_valid(folder: str | Path, pattern: str = PATTERN) -> Newest:
     """The newest checkpoint (highest numbers in its name) whose every byte is right.
 

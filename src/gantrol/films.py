@@ -232,14 +232,21 @@ def there_and_back(frames: int, low: Value, high: Value) -> np.ndarray:
 
 
 def sweepable(model: Model) -> list[str]:
-    """What `sweep` can vary for this model: its controls, truncation and, if its input can be moved, the pose."""
-    return [*model.controls, TRUNCATION, *(POSE if is_movable(model.generator) else ())]
+    """What `sweep` can vary for this model: its controls, truncation and, if its input can be moved, the pose.
+
+    A seed has no values between two others, so controls that take one are left out.
+    """
+    by_value = [name for name, control in model.controls.items() if control.kind == "value"]
+    return [*by_value, TRUNCATION, *(POSE if is_movable(model.generator) else ())]
 
 
 def loop_between(model: Model, name: str, low: Value, high: Value, frames: int) -> np.ndarray:
     """Values [T] or [T, components] of a loop between two values of something `sweepable`.
 
     It goes there and back; whole turns of `rotate` close by themselves and go on in one direction.
+
+    Warns:
+        ControlWarning: an end lies outside the range of the control; the nearest value is taken.
 
     Raises:
         ConfigError: the model has no such thing, or a value does not fit it.
@@ -261,6 +268,8 @@ def check_sweepable(model: Model, name: str) -> None:
         return
     if name in POSE:
         check_movable(model.generator)
+    if name in model.controls:
+        raise ConfigError(f"sweep of {name!r}: it takes a seed, and between two seeds there is nothing; interpolate")
     if model.controls:
         raise ConfigError(f"sweep of {name!r}: this model does not have it; {nearest(name, known)}")
     raise ConfigError(f"sweep of {name!r}: this model has no controls; what it can sweep: {', '.join(known)}")

@@ -72,8 +72,8 @@ def resolve(model: str | Path) -> Location:
         raise CheckpointError(f"{name} holds no {CONFIG}: give a model folder or the folder of a run")
     if name == "faces":
         raise CheckpointError(
-            "the bundled model 'faces' does not ship yet; train one: gantrol data faces --count 4000 --size 32 "
-            "--out faces.zip && gantrol train --preset stylegan3-t --scale tiny --data faces.zip --out run"
+            "the bundled model 'faces' is not part of this installation: pip install -U gantrol, or give a folder of "
+            "your own (gantrol train --control makes one)"
         )
     if isinstance(model, str) and _HUB_ID.fullmatch(name):
         return _locate(name, _download(name))

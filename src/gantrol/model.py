@@ -4,9 +4,9 @@
     model.generate(seeds=[0, 1], truncation_psi=0.7)[0].save("0.png")
 
 A model on the disk is a folder with `config.json`, `generator.safetensors`, perhaps
-`discriminator.safetensors`, and the card `README.md`.
+`discriminator.safetensors` and `controls.safetensors`, and the card `README.md`.
 
-Dimensions: N images · C channels · H W pixels.
+Dimensions: N images · C channels · H W pixels · K numbers of a control's value.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ import gantrol
 from gantrol import checkpoint, sample
 from gantrol.atomic import atomic_folder
 from gantrol.config import from_dict, to_dict
-from gantrol.controls import Control, Value
+from gantrol.control import CONTROL_SETS, ControlSet
+from gantrol.controls import Control, Value, settle, shown, warn_clamped, with_parts
 from gantrol.errors import CheckpointError, ConfigError, nearest
 from gantrol.hub import CONFIG, FORMAT_VERSION, MODEL_FORMAT, Location, resolve
 from gantrol.model_card import model_card, parameter_count
@@ -37,9 +38,10 @@ from gantrol.pictures import to_arrays, to_pil
 
 Output = Literal["pil", "np", "pt"]
 
-_GENERATOR, _DISCRIMINATOR, _CARD = "generator.safetensors", "discriminator.safetensors", "README.md"
+_GENERATOR, _DISCRIMINATOR, _CONTROLS = "generator.safetensors", "discriminator.safetensors", "controls.safetensors"
+_CARD = "README.md"
 _OUTPUTS = ("pil", "np", "pt")
-_TRAINING = ("preset", "scale", "data", "batch", "seed", "init", "init_sha256")
+_TRAINING = ("preset", "scale", "data", "batch", "seed", "init", "init_sha256", "command")
 """What a model remembers of the run it comes from, besides how long that was."""
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -51,9 +53,13 @@ class Model:
         generator: a module as described in `gantrol.models.protocols.Generator`; used as it is, in evaluation
             mode.
         discriminator: the one it was trained against, if it is kept.
+        control_set: what sets attributes by value, for a controllable model; it is moved to the generator's device.
         training: what is known about the training (`kimg`, `data`, `preset`, …): goes into the config and the
             card.
         dtype: type of the widest layers when images are made.
+
+    Raises:
+        ConfigError: the dtype cannot be, or the controls are made for another generator.
     """
 
     def __init__(
@@ -61,13 +67,18 @@ class Model:
         generator: Any,
         discriminator: Any | None = None,
         *,
+        control_set: ControlSet | None = None,
         training: Mapping[str, Any] | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         if dtype not in _DTYPES:
             raise ConfigError(f"dtype={dtype}: expected one of {', '.join(map(str, _DTYPES))}")
+        if control_set is not None:
+            control_set.check_fits(generator)
+            control_set = control_set.to(sample.device_of(generator)).eval().requires_grad_(False)
         self.generator = generator
         self.discriminator = discriminator
+        self.control_set = control_set
         self.training: dict[str, Any] = dict(training or {})
         self.dtype = dtype
 
@@ -87,18 +98,20 @@ class Model:
 
     @property
     def controls(self) -> Mapping[str, Control]:
-        """The attributes that `generate` takes by value; empty for a model that was not trained for control."""
-        return MappingProxyType({})
+        """The attributes that `generate` takes by value, and the named components of those that have several; empty for
+        a model that is not controllable."""
+        return MappingProxyType({} if self.control_set is None else with_parts(self.control_set.controls))
 
     @property
     def info(self) -> dict[str, Any]:
-        """The content of `config.json`: formats, versions, both configs and what is known of the training."""
+        """The content of `config.json`: formats, versions, the configs and what is known of the training."""
         return {
             "format": MODEL_FORMAT,
             "format_version": FORMAT_VERSION,
             "gantrol_version": gantrol.__version__,
             "generator": to_dict(self.generator.config),
             "discriminator": None if self.discriminator is None else to_dict(self.discriminator.config),
+            "controls": None if self.control_set is None else to_dict(self.control_set.config),
             "training": dict(self.training),
         }
 
@@ -124,7 +137,8 @@ class Model:
 
         Args:
             seeds: N whole numbers from 0 to 2³² − 1; z = numpy.random.RandomState(seed).randn(1, z_dim).
-            controls: attribute values, see `controls`.
+            controls: attribute values by name, see `controls`: numbers, as `gantrol.Control.check` takes them, for all
+                images, or a tensor [N, K] for each. What is not set follows from the seeds.
             truncation_psi: 1 is the whole distribution, 0 its average; less is more typical and less varied.
             truncation_cutoff: truncate only the first so many layers.
             class_index: the class of a conditional model, one for all or one per image.
@@ -137,6 +151,9 @@ class Model:
 
         Returns:
             A list of pictures, an array or a tensor on the model's device, as `output` says.
+
+        Warns:
+            ControlWarning: a value outside the range of its control; the nearest one is taken.
 
         Raises:
             ConfigError: a value that cannot be, or a control, class or transform that this model does not
@@ -152,13 +169,14 @@ class Model:
             raise ConfigError(f"batch size {batch_size}: expected at least 1")
         sample.class_labels(self.generator, class_index, len(seeds))  # refuses classes that do not fit
         classes = [class_index] * len(seeds) if isinstance(class_index, int) else class_index
+        values = self.control_values(controls or {}, len(seeds))
         parts: list[Any] = []
         with sample.transformed(self.generator, translate, rotate):
             for start in range(0, len(seeds), batch_size):
                 batch = slice(start, start + batch_size)
                 ws = self.map(
                     seeds[batch],
-                    controls=controls,
+                    controls={name: value if len(value) == 1 else value[batch] for name, value in values.items()},
                     class_index=None if classes is None else classes[batch],
                     truncation_psi=truncation_psi,
                     truncation_cutoff=truncation_cutoff,
@@ -186,26 +204,35 @@ class Model:
         """Maps seeds, or latents z [N, z_dim], to ws [N, num_ws, w_dim], without gradients.
 
         All that decides an image, apart from noise and transforms, goes through here: `generate`, films and
-        tables take their ws from this method, so that a model with controls has one place to apply them.
+        tables take their ws from this method, so that a model with controls has one place to apply them. Controls act
+        after the truncation, so that a value means the same whatever ψ is.
+
+        Warns:
+            ControlWarning: a value outside the range of its control; the nearest one is taken.
 
         Raises:
             ConfigError: both or neither of `seeds` and `z` are given, or they, a control, the class or the
                 truncation do not fit.
         """
-        self.check_controls(controls or {})
-        sample.check_cutoff(self.generator, truncation_cutoff)
         if (seeds is None) == (z is None):
             raise ConfigError("give either seeds or z")
+        values = self.control_values(controls or {}, len(z if z is not None else seeds or ()))
+        sample.check_cutoff(self.generator, truncation_cutoff)
         if z is None:
             z = sample.latents([int(seed) for seed in seeds or ()], self.generator.z_dim)
         c = sample.class_labels(self.generator, class_index, len(z))
+        z = z.to(self.device, torch.float32)
         with torch.no_grad():
+            if self.control_set is not None:
+                z = self.control_set.latents(z, self._seed_latents(values))
             ws = self.generator.mapping(
-                z.to(self.device, torch.float32),
+                z,
                 None if c is None else c.to(self.device),
                 truncation_psi=truncation_psi,
                 truncation_cutoff=truncation_cutoff,
             )
+            if self.control_set is not None:
+                ws = self.control_set.apply(ws, values)
         return cast(Tensor, ws)
 
     def synthesize(self, ws: Tensor, *, noise_mode: NoiseMode = "const") -> Tensor:
@@ -220,17 +247,85 @@ class Model:
             return cast(Tensor, images.clamp(-1, 1))
 
     def check_controls(self, values: Mapping[str, Any]) -> dict[str, Value]:
-        """The values of controls, as numbers.
+        """The values of controls as numbers, those of components as part of their control.
+
+        Warns:
+            ControlWarning: a value outside the range of its control; the nearest one is returned.
 
         Raises:
-            ConfigError: a control is asked for that this model does not have, or a value does not fit it.
+            ConfigError: a control is asked for that this model does not have, a value does not fit it, or two controls
+                exclude each other.
         """
+        self._check_names(values)
+        return settle(self.controls, values)
+
+    def control_values(self, values: Mapping[str, Any], count: int) -> dict[str, Tensor]:
+        """The values of controls as tensors on the model's device, as `ControlSet.apply` takes them.
+
+        Args:
+            values: by name: numbers as for `check_controls`, the same for all images, or a tensor [count, K].
+            count: images.
+
+        Returns:
+            By control float32 [1, K] or [count, K]; int64 [1, 1] or [count, 1] where it is a seed.
+
+        Warns:
+            ControlWarning: as for `check_controls`.
+
+        Raises:
+            ConfigError: as for `check_controls`, or a tensor has the wrong shape.
+        """
+        self._check_names(values)
+        rows = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+        settled = settle(self.controls, {name: value for name, value in values.items() if name not in rows})
+        tensors: dict[str, Tensor] = {}
+        for name, numbers in settled.items():
+            dtype = torch.int64 if self.controls[name].kind == "seed" else torch.float32
+            tensors[name] = torch.tensor(numbers, dtype=dtype, device=self.device).reshape(1, -1)
+        for name, value in rows.items():
+            control = self.controls[name]
+            if control.part_of or name in settled:
+                whole = control.part_of or name
+                raise ConfigError(f"control {name!r}: give a tensor for all of {whole} at once, or numbers")
+            if value.ndim != 2 or len(value) not in (1, count) or value.shape[1] != control.count:
+                raise ConfigError(
+                    f"control {name!r}: expected a tensor [{count}, {control.count}], found one of {list(value.shape)}"
+                )
+            tensors[name] = self._within(name, value.to(self.device))
+        return tensors
+
+    def _check_names(self, values: Mapping[str, Any]) -> None:
+        """Raises `ConfigError` unless these controls are there and can be set together."""
+        known = self.controls
         for name in values:
-            if not self.controls:
+            if not known:
                 raise ConfigError(f"control {name!r}: this model has no controls; leave it out, or use another model")
-            if name not in self.controls:
-                raise ConfigError(f"control {name!r}: this model does not have it; {nearest(name, self.controls)}")
-        return {name: self.controls[name].check(name, value) for name, value in values.items()}
+            if name not in known:
+                raise ConfigError(f"control {name!r}: this model does not have it; {nearest(name, known)}")
+        if self.control_set is not None:
+            self.control_set.check_together({known[name].part_of or name for name in values})
+
+    def _within(self, name: str, value: Tensor) -> Tensor:
+        """Values [N, K] clamped to the range of the control, with a warning if that changes one; seeds as they are."""
+        control = self.controls[name]
+        if control.kind == "seed":
+            return value.to(torch.int64)
+        value = value.to(torch.float32)
+        low, high = (torch.tensor(limit).reshape(1, -1).to(value) for limit in (control.low, control.high))
+        clamped = value.maximum(low).minimum(high)
+        outside = (value - clamped).abs() > 1e-5 * (high - low)  # [N, K]
+        if bool(outside.any()):
+            row = int(outside.any(dim=1).nonzero()[0])
+            warn_clamped(name, control, shown(value[row].tolist()), shown(clamped[row].tolist()))
+        return clamped
+
+    def _seed_latents(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The latents [N, D] or [1, D] of the seeds among these values."""
+        return {
+            name: sample.latents([int(seed) for seed in value.flatten()], self.generator.z_dim)
+            for name, value in values.items()
+            if self.controls[name].kind == "seed"
+        }
 
     # ----------------------------------------------------------------------------------------------------------
     # Loading, saving, sharing
@@ -257,7 +352,13 @@ class Model:
         discriminator = None
         if tensors["discriminator"] and location.config.get("discriminator") is not None:
             discriminator = _build(location, "discriminator", DISCRIMINATORS, tensors["discriminator"]).to(target)
-        return cls(generator.to(target), discriminator, training=training, dtype=dtype)
+        controls = None
+        if location.kind == "model" and location.config.get("controls") is not None:
+            controls = cast(ControlSet, _build(location, "controls", CONTROL_SETS, tensors["controls"]))
+        try:
+            return cls(generator.to(target), discriminator, control_set=controls, training=training, dtype=dtype)
+        except ConfigError as error:
+            raise CheckpointError(f"{location.name}: {error}; fetch or save the model again") from error
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Writes the model as a folder, whole or not at all; a model that is there already is replaced.
@@ -266,12 +367,9 @@ class Model:
             CheckpointError: the folder holds something else, or cannot be written.
         """
         folder = Path(folder)
-        if folder.exists() and not folder.is_dir():
-            raise CheckpointError(f"cannot write {folder}: it is a file; choose another name")
+        check_target(folder)
         others = sorted(folder.iterdir()) if folder.exists() else []
-        if others and not _is_model(folder):
-            raise CheckpointError(f"cannot write {folder}: it holds other files; choose a new or an empty folder")
-        ours = {CONFIG, _GENERATOR, _DISCRIMINATOR, _CARD}
+        ours = {CONFIG, _GENERATOR, _DISCRIMINATOR, _CONTROLS, _CARD}
         with atomic_folder(folder, CheckpointError) as temporary:
             self._write(temporary)
             for other in others:
@@ -311,18 +409,27 @@ class Model:
         return str(address)
 
     def _write(self, folder: Path) -> None:
-        parts = {_GENERATOR: self.generator, _DISCRIMINATOR: self.discriminator}
+        parts = {_GENERATOR: self.generator, _DISCRIMINATOR: self.discriminator, _CONTROLS: self.control_set}
         for name, module in parts.items():
             if module is not None:
                 checkpoint.save(folder / name, module.state_dict(), {"format_version": FORMAT_VERSION})
         (folder / CONFIG).write_text(json.dumps(self.info, indent=2) + "\n", encoding="utf-8")
-        card = model_card(self.generator, self.discriminator, self.training, gantrol.__version__)
+        controls = {} if self.control_set is None else self.control_set.controls
+        card = model_card(self.generator, self.discriminator, self.training, gantrol.__version__, controls)
         (folder / _CARD).write_text(card, encoding="utf-8")
 
 
 def load(model: str | Path, device: str = "auto", dtype: torch.dtype = torch.float32) -> Model:
     """Loads MODEL: a model folder, a run, a bundled name or a Hub id; see `Model.from_pretrained`."""
     return Model.from_pretrained(model, device=device, dtype=dtype)
+
+
+def check_target(folder: Path) -> None:
+    """Raises `CheckpointError` unless a model can be saved as `folder`: a new, an empty, or a model's folder."""
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointError(f"cannot write {folder}: it is a file; choose another name")
+    if folder.exists() and any(folder.iterdir()) and not _is_model(folder):
+        raise CheckpointError(f"cannot write {folder}: it holds other files; choose a new or an empty folder")
 
 
 def choose_device(device: str) -> torch.device:
@@ -348,10 +455,12 @@ def _read(location: Location) -> tuple[dict[str, dict[str, Tensor]], dict[str, A
     if location.checkpoint is None:
         training = location.config.get("training") or {}
         folder = location.folder
-        generator, _ = checkpoint.load(folder / _GENERATOR, allow_plain=True)
+        parts = {"generator": checkpoint.load(folder / _GENERATOR, allow_plain=True)[0]}
+        if location.config.get("controls") is not None:
+            parts["controls"] = checkpoint.load(folder / _CONTROLS, allow_plain=True)[0]
         path = folder / _DISCRIMINATOR
-        discriminator = checkpoint.load(path, allow_plain=True)[0] if path.is_file() else {}
-        return {"generator": generator, "discriminator": discriminator}, training
+        parts["discriminator"] = checkpoint.load(path, allow_plain=True)[0] if path.is_file() else {}
+        return parts, training
     tensors, metadata = checkpoint.load(location.checkpoint, prefixes=["g_ema.", "d."])
     training = {name: location.config[name] for name in _TRAINING if location.config.get(name) not in (None, "")}
     training |= {"kimg": metadata.get("n_img", 0) / 1000, "checkpoint": location.checkpoint.name}
@@ -388,7 +497,7 @@ def _build(location: Location, role: str, kinds: Mapping[str, Any], tensors: Map
             if name not in expected or name not in tensors or expected[name].shape != tensors[name].shape
         ]
         raise CheckpointError(
-            f"{location.name}: the {role}'s weights do not fit its config ({len(wrong)} tensors, first "
+            f"{location.name}: the weights of the {role} do not fit its config ({len(wrong)} tensors, first "
             f"{(wrong or ['?'])[0]!r}); fetch or save the model again"
         ) from error
     return module.eval().requires_grad_(False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gantrol.controls import Control, shown
+
 _CARD = """\
 ---
 library_name: gantrol
@@ -38,6 +40,30 @@ gantrol generate "DIR or user/name" --seeds 0-15 --truncation 0.7{class_option} 
 ```
 """
 
+_CONTROLS = """\
+
+## Controls
+
+| control | unit | range | default | {heading}what it does |
+|---|---|---|---|{rule}---|
+{rows}
+
+A value is set with `controls={{"{name}": …}}` in Python and with `--set {name}=…` on the command line. What is not set
+follows from the seed; values outside the range are clamped.{implicit}
+"""
+
+_IMPLICIT = """ Controls marked *implicit* were found in a generator that was
+not trained for control: other things may change with them."""
+
+_COMMANDS = """\
+
+## Made with
+
+```
+{commands}
+```
+"""
+
 _ORIGIN = """\
 
 ## Origin
@@ -55,21 +81,32 @@ _NAMES = {
     "transgan": "TransGAN",
     "autogan": "AutoGAN",
     "wgan-gp": "WGAN-GP",
+    "controllable": "Controllable",
 }
 
 
-def model_card(generator: Any, discriminator: Any | None, training: Mapping[str, Any], version: str) -> str:
+def model_card(
+    generator: Any,
+    discriminator: Any | None,
+    training: Mapping[str, Any],
+    version: str,
+    controls: Mapping[str, Control] | None = None,
+) -> str:
     """The Markdown card of a model, with the YAML head that the Hub reads.
 
     Args:
         generator: the module, with its config.
         discriminator: the module that comes with it, if any.
         training: what is known of the training; `data`, `kimg`, `preset`, `init`, `license` are named, and
-            where imported weights came from; the rest is left out.
+            where imported weights came from; `command` and `control_command` are what it was made with, and
+            `control_errors` holds by control {"mean_absolute_error": …, "unit": …}; the rest is left out.
         version: of gantrol.
+        controls: of a controllable model.
     """
     config = generator.config
     architecture = _NAMES.get(config.kind, config.kind)
+    if config.kind == "controllable":
+        architecture = f"Controllable {_NAMES.get(config.base.kind, config.base.kind)}"
     rows = [("generator", f"{parameter_count(generator):,} parameters")]
     if discriminator is not None:
         rows.append(("discriminator", f"{parameter_count(discriminator):,} parameters"))
@@ -93,7 +130,43 @@ def model_card(generator: Any, discriminator: Any | None, training: Mapping[str,
         class_argument=", class_index=0" if is_conditional else "",
         class_option=" --class 0" if is_conditional else "",
     )
-    return card + origin
+    return card + _controls(controls or {}, training.get("control_errors") or {}) + _commands(training) + origin
+
+
+def _controls(controls: Mapping[str, Control], errors: Mapping[str, Mapping[str, Any]]) -> str:
+    """The section about controls; empty if there are none."""
+    if not controls:
+        return ""
+    rows = []
+    for name, control in controls.items():
+        names = f" ({', '.join(control.components)})" if len(control.components) > 1 else ""
+        limits = ("whole numbers", "") if control.kind == "seed" else (_range(control), shown(control.default))
+        cells = [f"`{name}`{names}", control.unit, *limits]
+        if errors:
+            error = errors.get(name, {}).get("mean_absolute_error")
+            cells.append("" if error is None else f"{error:.3g}")
+        cells.append(f"*implicit*: {control.help}" if control.is_implicit else control.help)
+        rows.append("| " + " | ".join(cells) + " |")
+    return _CONTROLS.format(
+        heading="mean error | " if errors else "",
+        rule="---|" if errors else "",
+        rows="\n".join(rows),
+        name=next(iter(controls)),
+        implicit=_IMPLICIT if any(control.is_implicit for control in controls.values()) else "",
+    )
+
+
+def _range(control: Control) -> str:
+    """`-30 to 30`; component by component where there are several."""
+    if not isinstance(control.low, tuple) or not isinstance(control.high, tuple):
+        return f"{shown(control.low)} to {shown(control.high)}"
+    return ", ".join(f"{low:g} to {high:g}" for low, high in zip(control.low, control.high, strict=True))
+
+
+def _commands(training: Mapping[str, Any]) -> str:
+    """The commands that made the model, as far as they are known."""
+    commands = [str(training[key]) for key in ("command", "control_command") if training.get(key)]
+    return _COMMANDS.format(commands="\n".join(commands)) if commands else ""
 
 
 def parameter_count(module: Any) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from gantrol.checkpoint import sha256_of
 from gantrol.control.calibration import Thresholds, calibrate
 from gantrol.control.objective import ControlTerm
 from gantrol.control.pairs import PairPlan
@@ -26,7 +27,6 @@ from gantrol.train.control import (
     attribute_names,
     controllable,
     load_objective,
-    sha256_of,
 )
 from gantrol.train.state import TrainState
 from gantrol.train.steps import Trainer
@@ -55,7 +55,9 @@ def with_control(config: TrainConfig, tmp_path: Path) -> TrainConfig:
     plain = ControlConfig(predictors=str(folder), terms=(ControlTerm(attribute="age"),))
     objective = load_objective(plain, "cpu", torch.float32)
     assert objective is not None
-    return controllable(config, THRESHOLDS, predictors=str(folder), predictors_sha256=sha256_of(objective.predictors))
+    return controllable(
+        config, THRESHOLDS, predictors=str(folder), predictors_sha256=sha256_of(objective.predictors.state_dict())
+    )
 
 
 def test_any_config_gets_groups(config: TrainConfig) -> None:
@@ -115,13 +117,13 @@ def test_terms_reach_the_generator_and_not_the_predictors(with_control: TrainCon
     state = TrainState(with_control, "cpu")
     trainer = Trainer(with_control, state, batch_share=8, control=objective)
     assert objective is not None
-    before = sha256_of(objective.predictors)
+    before = sha256_of(objective.predictors.state_dict())
     with_terms = trainer.g_main(torch.zeros(8, 3, 16, 16), torch.zeros(8, 0))[1]
     assert with_terms["loss/control"].requires_grad
     grads = torch.autograd.grad(with_terms["loss/control"], list(state.g.mapping.parameters()), allow_unused=True)
     assert any(grad is not None and grad.abs().sum() > 0 for grad in grads)
     trainer.step(Batch(images=torch.zeros(8, 3, 16, 16, dtype=torch.uint8), labels=torch.zeros(8, 0), indices=()))
-    assert sha256_of(objective.predictors) == before
+    assert sha256_of(objective.predictors.state_dict()) == before
 
 
 def test_start_from_a_model_without_groups(config: TrainConfig) -> None:

@@ -31,7 +31,7 @@ class Generate:
     noise: Literal["const", "random", "none"] = "const"
     """Per-pixel noise of StyleGAN2: the model's own, drawn from each seed, or off."""
     set: tuple[str, ...] = ()
-    """Values of controls, for example age=60 yaw=-20."""
+    """Values of controls: age=60 yaw=-20 hair_color=0.8,0.3,0.1 expression=smile:0.8,angry:0.2 smile=0.8 identity=7."""
     translate: str = "0,0"
     """X,Y in image widths, right and down; alias-free models only. Negative: --translate=-0.1,0."""
     rotate: float = 0.0
@@ -127,7 +127,7 @@ def parse_pair(text: str) -> tuple[float, float]:
 
 
 def parse_controls(assignments: tuple[str, ...]) -> dict[str, Any]:
-    """`name=value` pairs; a value is a number, several numbers (r,g,b), or a word."""
+    """`name=value` pairs; a value is a number, several numbers (r,g,b), or text such as smile:0.8."""
     from gantrol.errors import ConfigError
 
     controls: dict[str, Any] = {}

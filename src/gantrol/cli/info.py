@@ -70,10 +70,32 @@ def describe_model(name: str) -> dict[str, Any]:
             "discriminator": None if d is None else parameter_count(d),
         },
         "num_ws": g.num_ws,
-        "controls": {control: asdict(values) for control, values in model.controls.items()},
         **model.info,
+        "control_kind": None if model.control_set is None else model.control_set.config.kind,
+        "controls": {control: asdict(values) for control, values in model.controls.items()},
         "gantrol_version": location.config.get("gantrol_version"),
     }
+
+
+def _control_rows(controls: dict[str, Any], errors: dict[str, Any]) -> list[tuple[str, str]]:
+    """A line for each control: range, unit, default, and how far off it is by measurement."""
+    from gantrol.controls import shown
+
+    if not controls:
+        return [("controls", "none")]
+    rows = []
+    for name, control in controls.items():
+        if control["kind"] == "seed":
+            rows.append((f"  {name}", "a seed"))
+            continue
+        parts = f" ({','.join(control['components'])})" if len(control["components"]) > 1 else ""
+        text = f"{shown(control['low'])} to {shown(control['high'])} {control['unit']}{parts}, default "
+        text += shown(control["default"])
+        error = errors.get(name, {}).get("mean_absolute_error")
+        text += "" if error is None else f", mean error {error:.3g}"
+        text += f"; part of {control['part_of']}" if control["part_of"] else ""
+        rows.append((f"  {name}", f"{text}; implicit" if control["is_implicit"] else text))
+    return [("controls", f"{len(rows)}"), *rows]
 
 
 def _print_model(summary: dict[str, Any]) -> None:
@@ -82,13 +104,20 @@ def _print_model(summary: dict[str, Any]) -> None:
     from rich.table import Table
 
     g, training, parameters = summary["generator"], dict(summary["training"]), summary["parameters"]
-    colours = "grey" if g["channels"] == 1 else "RGB"
+    network = g.get("base", g)  # of a generator with latent groups, the one whose synthesis it has
+    colours = "grey" if network["channels"] == 1 else "RGB"
+    kind = g["kind"] if network is g else f"{g['kind']} {network['kind']}"
     rows = [
         (summary["kind"], summary["folder"]),
-        ("generator", f"{g['kind']}, {g['resolution_px']} px {colours}, {parameters['generator']:,} parameters"),
-        ("latents", f"z {g['z_dim']}, w {g['w_dim']} × {summary['num_ws']}"),
-        ("classes", str(g["c_dim"] or "none")),
-        ("controls", ", ".join(summary["controls"]) or "none"),
+        ("generator", f"{kind}, {network['resolution_px']} px {colours}, {parameters['generator']:,} parameters"),
+        ("latents", f"z {network['z_dim']}, w {network.get('w_dim', network['z_dim'])} × {summary['num_ws']}"),
+        ("classes", str(network["c_dim"] or "none")),
+        *(
+            [("groups", ", ".join(f"{group['name']} {group['size']}" for group in g["groups"]))]
+            if "groups" in g
+            else []
+        ),
+        *_control_rows(summary["controls"], training.pop("control_errors", None) or {}),
     ]
     d = summary["discriminator"]
     if d is not None:

@@ -256,11 +256,12 @@ def _controlled(config: Any, options: Train, dataset: Any, width: Any) -> Any:
 
     `width` is that of the model's w if one is given to begin with.
     """
+    from gantrol.checkpoint import sha256_of
     from gantrol.cli.progress import progress_bar
     from gantrol.control.anchors import measure_anchors
     from gantrol.control.calibration import calibrate, thresholds_from_dict
     from gantrol.control.predictors.folder import BUNDLED, load_predictors, read_manifest
-    from gantrol.train.control import attribute_names, controllable, resolved_name, sha256_of
+    from gantrol.train.control import attribute_names, controllable, resolved_name
 
     assert options.control is not None
     names = attribute_names(options.control)
@@ -280,7 +281,7 @@ def _controlled(config: Any, options: Train, dataset: Any, width: Any) -> Any:
         config,
         {name: known[name] for name in names},
         predictors=predictors,
-        predictors_sha256=sha256_of(loaded),
+        predictors_sha256=sha256_of(loaded.state_dict()),
         anchors=anchors,
         width=width,
     )

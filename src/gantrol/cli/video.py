@@ -65,11 +65,11 @@ class Video:
     reach: float | None = None
     """translate: how far from the middle, in image widths (0.1 unless told)."""
     sweep: tuple[str, ...] = ()
-    """sweep: what goes from where to where and back: truncation=0:1, translate_x=-0.2:0.2, rotate=0:360, a control."""
+    """sweep: what goes from where to where and back: yaw=-30:30, smile=0:1, truncation=0:1, rotate=0:360, a control."""
     layers: str | None = None
     """style-mix: layers that follow the moving latent, as 4-9; by default the finer half."""
     set: tuple[str, ...] = ()
-    """Values of controls that stay the same, for example age=60."""
+    """Values of controls that stay the same, for example age=60 expression=smile:0.8."""
     truncation: float = 1.0
     """1: the whole distribution; less: more typical and less varied; 0: the average."""
     truncation_cutoff: int | None = None

@@ -114,4 +114,10 @@ class Tuner:
         """The model as it is so far; it shares the discriminator, if any, with the one it was tuned from."""
         generator = copy.deepcopy(self._generator).requires_grad_(False)
         training = {**self.model.training, "tuned_steps": self.steps}
-        return Model(generator, self.model.discriminator, training=training, dtype=self.model.dtype)
+        return Model(
+            generator,
+            self.model.discriminator,
+            training=training,
+            dtype=self.model.dtype,
+            control_set=self.model.control_set,
+        )

@@ -6,7 +6,6 @@ are made of pairs, and `gantrol.control.ControlObjective` adds one contrastive t
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from gantrol.checkpoint import sha256_of
 from gantrol.control.anchors import Anchor
 from gantrol.control.calibration import Thresholds
 from gantrol.control.objective import ControlObjective, ControlTerm
-from gantrol.control.predictors import PredictorSet
 from gantrol.errors import CheckpointError, ConfigError
 from gantrol.models.controllable import ControllableConfig, split_evenly
 
@@ -68,15 +67,6 @@ def attribute_names(text: str) -> tuple[str, ...]:
     if not names:
         raise ConfigError(f"control {text!r}: expected names of attributes, for example age,pose,hair_color")
     return tuple(dict.fromkeys(names))
-
-
-def sha256_of(predictors: PredictorSet) -> str:
-    """The SHA-256 of all numbers of the predictors, with their names."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(predictors.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def controllable(
@@ -155,7 +145,7 @@ def load_objective(config: ControlConfig, device: torch.device | str, dtype: tor
     from gantrol.control.predictors.folder import load_predictors
 
     predictors = load_predictors(config.predictors)
-    if config.predictors_sha256 and sha256_of(predictors) != config.predictors_sha256:
+    if config.predictors_sha256 and sha256_of(predictors.state_dict()) != config.predictors_sha256:
         raise CheckpointError(
             f"{config.predictors}: these are not the predictors that this run began with; put those back, or start a "
             "new run with --init"

@@ -18,7 +18,6 @@ Dimensions: D features of w · E of the embedded label · K classes · M of the 
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -28,6 +27,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from gantrol.checkpoint import sha256_of
 from gantrol.config import to_dict
 from gantrol.errors import ConfigError
 from gantrol.models import (
@@ -66,12 +66,9 @@ class Source:
     @cached_property
     def sha256(self) -> str:
         """The SHA-256 of all tensors with their names: of the weights, however they are stored."""
-        digest = hashlib.sha256()
-        for part, net in (("generator", self.generator), ("discriminator", self.discriminator)):
-            for name, tensor in sorted(net.state_dict().items()) if net is not None else ():
-                digest.update(f"{part}.{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-                digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
+        nets = (("generator", self.generator), ("discriminator", self.discriminator))
+        tensors = {f"{part}.{k}": v for part, net in nets if net is not None for k, v in net.state_dict().items()}
+        return sha256_of(tensors)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
