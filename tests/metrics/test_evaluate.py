@@ -170,7 +170,7 @@ def test_the_training_data_is_the_default(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ({"metrics": ["fidd"]}, "unknown metric 'fidd'; did you mean fid"),
-        ({"metrics": ["?"]}, "unknown metric '[?]'; known: eqr, eqt, eqt_frac, fd, fid, sticking"),
+        ({"metrics": ["?"]}, "unknown metric '[?]'; known: control, eqr, eqt, eqt_frac, fd, fid, sticking"),
         ({"metrics": ["sticking"]}, "20 samples are too few; it needs at least 60"),
         ({"metrics": ["eqt"], "pictures": "p"}, "pictures=p: only the metric sticking draws any"),
         ({"metrics": []}, "no metric"),

@@ -1,4 +1,4 @@
-"""Scores a model: against a dataset, or for what its images do when its input moves.
+"""Scores a model: against a dataset, for what its images do when its input moves, or for what its controls do.
 
 Generated images follow the rules of the field: z ~ N(0, 1), no truncation, labels drawn from the dataset, uint8 by
 truncation where a feature network looks at them. The real side is the whole dataset. The same seed gives the same
@@ -11,6 +11,7 @@ from it, else every class is as likely as another.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,11 @@ import torch
 from torch import Tensor
 
 from gantrol import sample
+from gantrol.control.predictors import PredictorSet
 from gantrol.data.dataset import ImageDataset
 from gantrol.errors import ConfigError, nearest
+from gantrol.metrics.control import SECOND, check_samples_of_control, measure_control
+from gantrol.metrics.control_report import ControlReport
 from gantrol.metrics.equivariance import TITLES, check_movable, equivariance
 from gantrol.metrics.features import FeatureNetwork, check_features, load_features
 from gantrol.metrics.frechet import FrechetDistance
@@ -33,7 +37,7 @@ from gantrol.pictures import enlarge, enlargement_factor, save_image, to_pil, to
 FRECHET = ("fd", "fid")
 """Both mean the Fréchet distance in the chosen features: "fid" is what users ask for, but the number is named after its
 features and is no FID unless those are the Inception network's."""
-METRICS = (*FRECHET, *TITLES, "sticking")
+METRICS = (*FRECHET, *TITLES, "sticking", "control")
 """Names that `evaluate` knows."""
 STICKING_NAMES = ("sticking_average", "sticking_strip")
 """The two numbers of `sticking`."""
@@ -66,10 +70,15 @@ class Entry:
     """Whether the real side includes each image flipped."""
     angle_rad: float | None = None
     """Size of a neighbourhood of `sticking`."""
+    predictors: str | None = None
+    """The second set of predictors, which reads what `control` asked for."""
+    note: str | None = None
+    """Why a number could not be measured; its value is NaN then."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields that mean something here, by name."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        """The fields that mean something here, by name; a value that could not be measured is None."""
+        fields = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        return fields if math.isfinite(self.value) else fields | {"value": None}
 
 
 def evaluate(
@@ -83,12 +92,14 @@ def evaluate(
     batch_size: int = 32,
     x_flip: bool = False,
     pictures: str | Path | None = None,
+    predictors: PredictorSet | str | Path = SECOND,
     progress: Progress | None = None,
 ) -> dict[str, float]:
     """Scores a model; see `evaluate_entries`, which says in full what the numbers are.
 
     Returns:
-        One float per metric, under the names that were asked for; `sticking` gives two.
+        One float per metric, under the names that were asked for; `sticking` gives two, and `control` many, under names
+        like `control/age/mae` (NaN for a control that cannot be measured).
     """
     entries = evaluate_entries(
         model,
@@ -100,6 +111,7 @@ def evaluate(
         batch_size=batch_size,
         x_flip=x_flip,
         pictures=pictures,
+        predictors=predictors,
         progress=progress,
     )
     return {name: entry.value for name, entry in entries.items()}
@@ -116,6 +128,7 @@ def evaluate_entries(
     batch_size: int = 32,
     x_flip: bool = False,
     pictures: str | Path | None = None,
+    predictors: PredictorSet | str | Path = SECOND,
     progress: Progress | None = None,
 ) -> dict[str, Entry]:
     """Scores a model, with everything that the numbers depend on.
@@ -123,7 +136,7 @@ def evaluate_entries(
     Args:
         model: a `Model`, or MODEL as `gantrol.load` takes it.
         data: the real images; by default the dataset that the model was trained on, if it is still there. Only the
-            Fréchet distances need it.
+            Fréchet distances need it; `control` takes spreads from it, and labels if it has any, where it is given.
         metrics: names out of `METRICS`.
         samples: generated images; a Fréchet distance of few samples is too high, so compare equal numbers only.
         features: the feature network, "efficientnet-lite0".
@@ -131,10 +144,13 @@ def evaluate_entries(
         batch_size: images at a time.
         x_flip: include the real images flipped left-right.
         pictures: folder in which `sticking` writes its two pictures, `PICTURES`; made if absent.
+        predictors: a second set for `control`, which had no part in making the model: a folder, a bundled name, or the
+            modules.
         progress: called with (done, total) images; several kinds of metrics count the same samples once each.
 
     Returns:
-        An entry for each metric, in the order asked for; `sticking` gives `sticking_average` and `sticking_strip`.
+        An entry for each metric, in the order asked for; `sticking` gives `sticking_average` and `sticking_strip`, and
+        `control` those of `control_entries`.
 
     Raises:
         ConfigError: an unknown metric or feature network, too few samples, labels that do not fit the model, or a
@@ -148,14 +164,17 @@ def evaluate_entries(
     if motions:
         check_movable(model.generator, motions)
 
-    kinds = [kind for kind in (FRECHET, tuple(TITLES), ("sticking",)) if set(kind) & set(metrics)]
-    labels = None if kinds == [FRECHET] else _labels(model, data, samples, seed)
+    kinds = [kind for kind in (FRECHET, tuple(TITLES), ("sticking",), ("control",)) if set(kind) & set(metrics)]
+    labels = _labels(model, data, samples, seed) if {*TITLES, "sticking"} & set(metrics) else None
     found: dict[str, Entry] = {}
     for index, kind in enumerate(kinds):
         report = _part_of(progress, index, len(kinds), samples)
         if kind == FRECHET:
             entry = _frechet(model, data, samples, features, seed, batch_size, x_flip, report)
             found |= dict.fromkeys(FRECHET, entry)
+        elif kind == ("control",):
+            options: dict[str, Any] = {"samples": samples, "seed": seed, "batch_size": batch_size}
+            found |= control_entries(measure_control(model, predictors, data=data, **options, progress=report))
         elif kind == ("sticking",):
             found |= _sticking(model, samples, seed, labels, batch_size, pictures, report)
         else:
@@ -170,7 +189,8 @@ def evaluate_entries(
             )
             for name, value in values.items():
                 found[name] = Entry(value=value, unit="dB", name=TITLES[name], samples=samples, seed=seed)
-    names = [part for name in metrics for part in (STICKING_NAMES if name == "sticking" else (name,))]
+    several = {"sticking": STICKING_NAMES, "control": tuple(name for name in found if name.startswith("control/"))}
+    names = [part for name in metrics for part in several.get(name, (name,))]
     return {name: found[name] for name in names}
 
 
@@ -253,6 +273,14 @@ def _sticking(
     }
 
 
+def control_entries(report: ControlReport) -> dict[str, Entry]:
+    """The numbers of a control report as entries, for example `control/age/mae` and `control/age/leakage/yaw`."""
+    return {
+        name: Entry(**number._asdict(), seed=report.seed, predictors=report.predictors)
+        for name, number in report.numbers().items()
+    }
+
+
 def check_request(
     metrics: Sequence[str], features: str, samples: int, batch_size: int, pictures: str | Path | None = None
 ) -> None:
@@ -265,6 +293,8 @@ def check_request(
     check_features(features)
     if samples < 2 or batch_size < 1:
         raise ConfigError(f"samples={samples}, batch_size={batch_size}: expected at least 2 samples and a batch of 1")
+    if "control" in metrics:
+        check_samples_of_control(samples)
     if "sticking" in metrics:
         check_samples(samples)
     elif pictures is not None:
