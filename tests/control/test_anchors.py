@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from gantrol.control.anchors import Anchor, measure_anchors
+from gantrol.control.anchors import Anchor, measure_anchors, with_border
 from gantrol.control.objective import ControlObjective, ControlTerm
 from gantrol.control.pairs import PairPlan
 from gantrol.control.predictors import Attribute, Predictor, PredictorSet
+from gantrol.control.predictors.border import Border
 from gantrol.data.dataset import DatasetWriter, ImageDataset
 from gantrol.errors import ConfigError, DataError
 from tests.control.toy import MeanColor, images_of
@@ -50,10 +51,12 @@ def colors(tmp_path_factory: pytest.TempPathFactory) -> ImageDataset:
     return ImageDataset(path)
 
 
+def color_anchor(colors: ImageDataset) -> Anchor:
+    return measure_anchors(PredictorSet([WholeColor()]), colors, ["color"])[0]
+
+
 def test_values_are_distributed_as_the_data(colors: ImageDataset) -> None:
-    predictors = PredictorSet([WholeColor()])
-    (anchor,) = measure_anchors(predictors, colors, ["color", "identity"])
-    assert anchor.attribute == "color"  # identity has no readings
+    anchor = color_anchor(colors)
     values = anchor.values(torch.randn(4000, 16, generator=torch.Generator().manual_seed(0))).numpy()
     seen = np.stack([colors.pixels(i).mean((1, 2)) / 127.5 - 1 for i in range(400)])
     np.testing.assert_allclose(values.mean(0), seen.mean(0), atol=0.05)
@@ -63,7 +66,7 @@ def test_values_are_distributed_as_the_data(colors: ImageDataset) -> None:
 
 def test_the_rest_of_the_group_has_no_say(colors: ImageDataset) -> None:
     """Of the directions of z only the first K numbers count, and its length not at all."""
-    (anchor,) = measure_anchors(PredictorSet([WholeColor()]), colors, ["color"])
+    anchor = color_anchor(colors)
     z = torch.randn(8, 16)
     torch.testing.assert_close(anchor.values(3 * z), anchor.values(z))
     other = torch.cat([z[:, :3], z[:, 3:].flip(1)], dim=1)
@@ -92,9 +95,50 @@ def test_the_objective_adds_them() -> None:
     assert total.item() == pytest.approx(0.25)  # half the weight
 
 
+def test_the_way_back(colors: ImageDataset) -> None:
+    """Latents that stand for values have these values again, and are otherwise like any z."""
+    anchor = color_anchor(colors)
+    values = anchor.values(torch.randn(50, 16))
+    z = anchor.latents(values, 16)
+    torch.testing.assert_close(anchor.values(z), values, rtol=0, atol=0.02)
+    torch.testing.assert_close(z.square().mean(1), torch.ones(50), rtol=0, atol=0.06)
+    assert not torch.equal(anchor.latents(values, 16)[:, 3:], z[:, 3:])  # what is left open is drawn anew
+
+
+def test_an_embedding_is_anchored_by_its_main_components(colors: ImageDataset) -> None:
+    predictors = PredictorSet([WholeColor()])
+    anchors = {anchor.attribute: anchor for anchor in measure_anchors(predictors, colors, ["identity"])}
+    identity = anchors["identity"]
+    features = predictors.features(images_of([[0.1, 0.2, 0.3], [0.5, -0.2, 0.0]]), ["identity"])["identity"]
+    expected = (features - torch.tensor(identity.center)) @ torch.tensor(identity.axes).T
+    torch.testing.assert_close(identity.numbers(predictors, features), expected)
+    assert identity.spread[0] == max(identity.spread)
+
+
+def test_other_stands_for_the_edge_of_the_picture(colors: ImageDataset) -> None:
+    other = measure_anchors(PredictorSet([WholeColor()]), colors, ["color"])[-1]
+    assert other.attribute == "other"
+    assert len(other.spread) == 9
+    image = torch.zeros(1, 3, 20, 20)
+    image[:, 0, :4, :4] = 1  # red, upper left
+    image[:, 2, -2:, 8:12] = -1  # blue, below
+    numbers = other.numbers(with_border(PredictorSet([WholeColor()])), Border()(image)["other"])
+    assert numbers.tolist() == [[1, 0, 0, 0, 0, 0, 0, 0, -1]]
+
+
+def test_codes_of_images(colors: ImageDataset) -> None:
+    anchors = measure_anchors(PredictorSet([WholeColor()]), colors, ["color"])
+    objective = ControlObjective([ControlTerm(attribute="color")], PredictorSet([WholeColor()]), anchors=anchors)
+    images = torch.from_numpy(np.stack([colors.pixels(i) for i in range(4)])).float() / 127.5 - 1
+    slices = {"color": slice(0, 16), "other": slice(16, 32)}
+    z = objective.codes(images, 32, slices)
+    torch.testing.assert_close(anchors[0].values(z[:, :16]), images.mean((2, 3)), rtol=0, atol=0.05)
+    assert z.shape == (4, 32)
+
+
 def test_what_cannot_be_an_anchor(colors: ImageDataset, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a group of 1 cannot hold 3 numbers"):
-        measure_anchors(PredictorSet([WholeColor()]), colors, ["color"])[0].values(torch.randn(2, 1))
+        color_anchor(colors).values(torch.randn(2, 1))
     with pytest.raises(ConfigError, match="do not fit together"):
         Anchor(attribute="red", quantiles=((2.0, 1.0),), factor=((1.0,),), spread=(1.0,))
     with DatasetWriter(tmp_path / "same.zip") as writer:

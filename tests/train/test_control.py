@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from gantrol.checkpoint import sha256_of
+from gantrol.control.anchors import measure_anchors
 from gantrol.control.calibration import Thresholds, calibrate
 from gantrol.control.objective import ControlTerm
 from gantrol.control.pairs import PairPlan
 from gantrol.control.predictors import PredictorSet
-from gantrol.control.predictors.folder import save_predictors
+from gantrol.control.predictors.folder import load_predictors, save_predictors
 from gantrol.control.predictors.reader import ReaderConfig
 from gantrol.control.predictors.targets import Target
 from gantrol.data.dataset import DatasetWriter, ImageDataset
@@ -24,6 +25,7 @@ from gantrol.models import ControllableConfig, StyleGAN2Config
 from gantrol.train.config import TrainConfig
 from gantrol.train.control import (
     ControlConfig,
+    ReconstructionConfig,
     attribute_names,
     controllable,
     load_objective,
@@ -156,6 +158,45 @@ def test_start_from_a_model_with_groups(config: TrainConfig) -> None:
         controllable(again, {"roll": THRESHOLDS["age"]}, predictors="x", predictors_sha256="")
 
 
+@pytest.fixture
+def with_anchors(with_control: TrainConfig) -> TrainConfig:
+    """The small training with anchors, which begins with reconstruction alone."""
+    predictors = load_predictors(with_control.control.predictors)
+    anchors = measure_anchors(predictors, ImageDataset(with_control.data), ["age", "yaw"])
+    alone = ReconstructionConfig(weight=10, alone_kimg=0.08, fade_kimg=0.1)
+    return replace(with_control, control=replace(with_control.control, anchors=anchors, reconstruction=alone))
+
+
+def test_reconstruction_alone_leaves_the_discriminator_as_it_is(with_anchors: TrainConfig) -> None:
+    state = TrainState(with_anchors, "cpu")
+    objective = load_objective(with_anchors.control, "cpu", torch.float32)
+    trainer = Trainer(with_anchors, state, batch_share=8, control=objective)
+    before = sha256_of(state.d.state_dict()), sha256_of(state.g.state_dict())
+    batch = Batch(images=torch.zeros(8, 3, 16, 16, dtype=torch.uint8), labels=torch.zeros(8, 0), indices=())
+    stats = trainer.step(batch)
+    assert set(stats) == {"loss/reconstruction", "loss/coarse"}
+    assert sha256_of(state.d.state_dict()) == before[0]
+    assert sha256_of(state.g.state_dict()) != before[1]
+    assert (state.n_img, state.n_step) == (8, 1)
+    state.n_img = 80
+    assert {"loss/g", "loss/d", "loss/reconstruction", "control/age/anchor"} <= set(trainer.step(batch))
+    assert sha256_of(state.d.state_dict()) != before[0]
+
+
+def test_the_weight_of_reconstruction_fades() -> None:
+    config = ReconstructionConfig(weight=10, alone_kimg=2, fade_kimg=4)
+    assert [config.weight_at(n) for n in (0, 2000, 4000, 6000, 9000)] == pytest.approx([10, 10, 5.5, 1, 1])
+    assert (config.is_alone(1999), config.is_alone(2000)) == (True, False)
+    assert not ReconstructionConfig(alone_kimg=2).is_alone(0)
+
+
+def test_resume_with_anchors_equals_no_break(with_anchors: TrainConfig, tmp_path: Path) -> None:
+    run(with_anchors, tmp_path / "whole")
+    run(replace(with_anchors, kimg=0.04), tmp_path / "broken")
+    run(with_anchors, tmp_path / "broken", is_resumed=True)
+    assert same_weights(newest(tmp_path / "whole"), newest(tmp_path / "broken"))
+
+
 def test_names() -> None:
     assert attribute_names("age,pose, light") == ("age", "yaw", "pitch", "roll", "light")
     with pytest.raises(ConfigError, match="expected names of attributes"):
@@ -169,6 +210,8 @@ def test_configs_that_cannot_be(config: TrainConfig) -> None:
     changed = controllable(config, THRESHOLDS, predictors="x", predictors_sha256="")
     with pytest.raises(ConfigError, match="breaks the pairs"):
         replace(changed, loss=replace(changed.loss, style_mixing_prob=0.5))
+    with pytest.raises(ConfigError, match="train with --anchors"):
+        replace(control, reconstruction=ReconstructionConfig(weight=1))
     with pytest.raises(ConfigError, match=r"need control\.predictors"):
         ControlConfig(terms=(ControlTerm(attribute="age"),))
 

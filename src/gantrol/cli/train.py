@@ -382,6 +382,7 @@ def losses(tick: dict[str, Any]) -> str:
         ("GP", "penalty/gp"),
         ("SR", "loss/super_resolution"),
         ("C", "loss/control"),
+        ("rec", "loss/reconstruction"),
         ("p", "augment/p"),
     )
     return " · ".join(f"{label} {tick[key]:.3f}" for label, key in labels if key in tick)

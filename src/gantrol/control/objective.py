@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gantrol.control.anchors import Anchor
+from gantrol.control.anchors import Anchor, with_border
 from gantrol.control.contrastive import contrastive_terms
 from gantrol.control.pairs import PairPlan, plan_pairs
 from gantrol.control.predictors.protocol import PredictorSet
@@ -68,9 +68,9 @@ class ControlObjective:
             raise ConfigError("no attributes to control: name at least one")
         self.terms = tuple(terms)
         self.anchors = {anchor.attribute: anchor for anchor in anchors if anchor.weight > 0}
-        self.predictors = predictors
+        self.predictors = with_border(predictors) if OTHER in self.anchors else predictors
         self.dtype = dtype
-        predictors.require([*(term.attribute for term in terms), *self.anchors])
+        self.predictors.require([*(term.attribute for term in terms), *self.anchors])
 
     def plan(self, count: int) -> PairPlan:
         """Which pair of `count` images shares which group: each attribute's, and `other`, equally often."""
@@ -105,8 +105,25 @@ class ControlObjective:
             if found.same is not None:
                 stats[f"control/{name}/same"] = found.same
         for name, anchor in self.anchors.items():
-            readings = self.predictors.read(name, features[name].float())
-            error = anchor.loss(readings, z[:, slices[name]])
+            numbers = anchor.numbers(self.predictors, features[name].float())
+            error = anchor.loss(numbers, z[:, slices[name]])
             total = total + error * anchor.weight
             stats[f"control/{name}/anchor"] = error
         return total, {"loss/control": total, **stats}
+
+    def codes(self, images: Tensor, z_dim: int, slices: Mapping[str, slice]) -> Tensor:
+        """Latents [N, D] that stand for what is read from images [N, C, H, W]; the rest of them is drawn at random.
+
+        Args:
+            images: real ones, in [-1, 1].
+            z_dim: D.
+            slices: where the groups lie in z.
+        """
+        z = torch.randn(len(images), z_dim, device=images.device)
+        with torch.no_grad():
+            features = self.predictors.features(images, list(self.anchors))
+            for name, anchor in self.anchors.items():
+                place = slices[name]
+                numbers = anchor.numbers(self.predictors, features[name])
+                z[:, place] = anchor.latents(numbers, place.stop - place.start)
+        return z

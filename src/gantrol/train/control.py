@@ -6,8 +6,9 @@ are made of pairs, and `gantrol.control.ControlObjective` adds one contrastive t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from gantrol.control.anchors import Anchor
 from gantrol.control.calibration import Thresholds
 from gantrol.control.objective import ControlObjective, ControlTerm
 from gantrol.errors import CheckpointError, ConfigError
-from gantrol.models.controllable import ControllableConfig, split_evenly
+from gantrol.models.controllable import OTHER, ControllableConfig, split_evenly
 
 if TYPE_CHECKING:
     from gantrol.train.config import TrainConfig
@@ -34,6 +35,32 @@ TERM_WEIGHT = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReconstructionConfig:
+    """Real images drawn again from latents that stand for what is read from them; needs anchors. Ours."""
+
+    weight: float = 0.0
+    """Weight of the mean absolute difference, at full and at a quarter of the resolution; 0 turns it off."""
+    alone_kimg: float = 0.0
+    """For so many thousands of images the generator learns from this alone, and the discriminator rests."""
+    fade_kimg: float = 20.0
+    """After as many more the weight has fallen linearly to a tenth, where it stays."""
+
+    def __post_init__(self) -> None:
+        for name in ("weight", "alone_kimg", "fade_kimg"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"control.reconstruction.{name}={getattr(self, name)}: expected 0 or more")
+
+    def weight_at(self, n_img: int) -> float:
+        """The weight after `n_img` images."""
+        faded = (n_img / 1000 - self.alone_kimg) / max(self.fade_kimg, 1e-8)
+        return self.weight * (1 - 0.9 * min(max(faded, 0.0), 1.0))
+
+    def is_alone(self, n_img: int) -> bool:
+        """Whether the generator learns from reconstruction alone."""
+        return self.weight > 0 and n_img < self.alone_kimg * 1000
+
+
+@dataclass(frozen=True, kw_only=True)
 class ControlConfig:
     """Phase one of GAN-Control; without terms an ordinary training."""
 
@@ -45,6 +72,8 @@ class ControlConfig:
     """The contrastive losses, one per attribute."""
     anchors: tuple[Anchor, ...] = ()
     """Values that sub-vectors stand for; none in the paper's training."""
+    reconstruction: ReconstructionConfig = field(default_factory=ReconstructionConfig)
+    """Learning from real images through the anchors; off in the paper's training."""
 
     def __post_init__(self) -> None:
         names = [term.attribute for term in self.terms]
@@ -53,8 +82,10 @@ class ControlConfig:
         if self.terms and not self.predictors:
             raise ConfigError("control.terms need control.predictors: a folder of `gantrol control predictors`")
         for anchor in self.anchors:
-            if anchor.attribute not in names:
+            if anchor.attribute not in (*names, OTHER):
                 raise ConfigError(f"control.anchors: {anchor.attribute!r} is none of the terms' {', '.join(names)}")
+        if self.reconstruction.weight > 0 and not self.anchors:
+            raise ConfigError("control.reconstruction draws images from anchors: train with --anchors")
 
 
 def attribute_names(text: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
     g_main   generator against the adversarial loss   (every n_critic steps), and with it
       control  contrastive losses of pairs that share a latent group, where attributes are to be controlled
       g_sr     super-resolution of real images, where the generator is co-trained
+      g_code   real images drawn again from what is read from them, where latents are anchored
     g_reg    path length penalty                      (every pl_interval steps of the generator)
     d_main   discriminator against the adversarial loss, with WGAN-GP's penalties
     d_reg    gradient penalties R1 and R2             (every r_interval steps)
@@ -23,6 +24,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.functional import avg_pool2d
 
 from gantrol.control.objective import ControlObjective
 from gantrol.control.pairs import PairPlan
@@ -165,15 +167,26 @@ class Trainer:
         self._follow_schedules()
         n_g_step, since = divmod(state.n_step, config.n_critic)
         is_g_step = since == config.n_critic - 1
+        if config.control.reconstruction.is_alone(state.n_img):
+            self._optimise(state.g_opt, self.g_code, real, labels, stats)
+            return self._end(stats, is_g_step=True)
         if is_g_step:
-            is_cotrained = config.cotrain.weight_at(state.n_img, config.kimg) > 0
-            also = self.g_sr if is_cotrained else None
+            also = []
+            if config.cotrain.weight_at(state.n_img, config.kimg) > 0:
+                also.append(self.g_sr)
+            if config.control.reconstruction.weight > 0:
+                also.append(self.g_code)
             self._optimise(state.g_opt, self.g_main, real, labels, stats, copies=config.g_batch_factor, also=also)
             if loss.pl_weight > 0 and n_g_step % loss.pl_interval == 0:
                 self._optimise(state.g_opt, self.g_reg, real, labels, stats)
         self._optimise(state.d_opt, self.d_main, real, labels, stats)
         if (loss.r1_gamma > 0 or loss.r2_gamma > 0) and state.n_step % loss.r_interval == 0:
             self._optimise(state.d_opt, self.d_reg, real, labels, stats)
+        return self._end(stats, is_g_step=is_g_step)
+
+    def _end(self, stats: Stats, *, is_g_step: bool) -> Stats:
+        """Closes a step: the moving average, the counters, the strength of the augmentation."""
+        config, state = self.config, self.state
         if is_g_step:
             update_ema(state.g_ema, state.g, config.ema_beta_at(state.n_img))
         state.n_img += config.batch
@@ -191,18 +204,18 @@ class Trainer:
         stats: Stats,
         *,
         copies: int = 1,
-        also: Loss | None = None,
+        also: Iterable[Loss] = (),
     ) -> None:
-        """One optimiser step on `loss` over so many copies of the real images, plus `also` over them once."""
-        for other in (self.state.g_opt, self.state.d_opt):
-            _set_trainable(other, other is opt)
+        """One optimiser step on `loss` over so many copies of the real images, plus all of `also` over them once."""
+        for each in (self.state.g_opt, self.state.d_opt):
+            _set_trainable(each, each is opt)
         opt.zero_grad(set_to_none=True)
         if copies == 1:
             self._accumulate(loss, real, labels, stats)
         else:
             self._accumulate(loss, real.repeat(copies, 1, 1, 1), labels.repeat(copies, 1), stats)
-        if also is not None:
-            self._accumulate(also, real, labels, stats)
+        for other in also:
+            self._accumulate(other, real, labels, stats)
         sanitise_gradients(_parameters(opt), self.all_reduce)
         if self.config.clip_norm is not None:
             norm = nn.utils.clip_grad_norm_(_parameters(opt), self.config.clip_norm)
@@ -246,6 +259,17 @@ class Trainer:
         enlarged = state.cotrain(state.g.synthesis, real, ws, self.dtype)
         error = (enlarged - real).square().mean()
         return error * config.cotrain.weight_at(state.n_img, config.kimg), {"loss/super_resolution": error}
+
+    def g_code(self, real: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Stats]:
+        g = self.state.g
+        assert self.control is not None
+        slices: Any = g.mapping.slices
+        ws = g.mapping(self.control.codes(real, g.z_dim, slices), None)
+        drawn = g.synthesis(ws, noise_mode="random", update_emas=True, dtype=self.dtype)
+        error = (drawn - real).abs().mean()
+        coarse = (avg_pool2d(drawn, 4) - avg_pool2d(real, 4)).abs().mean()
+        weight = self.config.control.reconstruction.weight_at(self.state.n_img)
+        return (error + coarse) * weight, {"loss/reconstruction": error, "loss/coarse": coarse}
 
     def g_reg(self, real: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, Stats]:
         config = self.config.loss
