@@ -67,8 +67,8 @@ def test_any_config_gets_groups(config: TrainConfig) -> None:
     g = changed.generator
     assert isinstance(g, ControllableConfig)
     assert [group.name for group in g.groups] == ["age", "yaw", "other"]
-    assert {group.size for group in g.groups} == {16}
-    assert (g.z_dim, g.base.w_dim) == (48, 48)  # type: ignore[union-attr]
+    assert {group.size for group in g.groups} == {8}
+    assert (g.z_dim, g.base.w_dim) == (24, 24)  # type: ignore[union-attr]
     assert [(term.tau_same, term.tau_different) for term in changed.control.terms] == [(0.01, 0.5), (0.02, 0.6)]
     assert [term.weight for term in changed.control.terms] == [0.8, 0.6667]  # each can cost as much as the others
 

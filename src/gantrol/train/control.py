@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ALIASES = {"pose": ("yaw", "pitch", "roll")}
 """Names that stand for several attributes."""
 
-MIN_SHARE = 16
+MIN_SHARE = 8
 """Small presets get a wider latent space, so that each attribute has at least so many numbers."""
 
 TERM_WEIGHT = 0.4

@@ -11,11 +11,11 @@ from torch import Tensor
 from gantrol.control.predictors.protocol import Attribute, Predictor
 from gantrol.models.controllable import OTHER
 
-_PATCHES = ("top_left", "top_right", "bottom")
+_PATCHES = ("top", "bottom")
 
 
 class Border(Predictor):
-    """Reads `other`: mean colours in [-1, 1] of the upper corners (the backdrop) and of the lower edge (clothes)."""
+    """Reads `other`: mean colours in [-1, 1] of both upper corners (the backdrop) and of the lower edge (clothes)."""
 
     def __init__(self, channels: int = 3) -> None:
         super().__init__()
@@ -24,14 +24,11 @@ class Border(Predictor):
         self.attributes = {OTHER: Attribute(unit="", components=names, low=low, high=high, help="colours of the edge")}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Features: [N, 3·C] means of patches of a fifth of the picture's side."""
+        """Features: [N, 2·C] means of patches of a fifth of the picture's side."""
         side = max(images.shape[-1] // 5, 1)
         middle = (images.shape[-1] - side) // 2
-        patches = (
-            images[:, :, :side, :side],
-            images[:, :, :side, -side:],
-            images[:, :, -side // 2 :, middle : middle + side],
-        )
+        corners = torch.cat([images[:, :, :side, :side], images[:, :, :side, -side:]], dim=3)
+        patches = (corners, images[:, :, -side // 2 :, middle : middle + side])
         return {OTHER: torch.cat([patch.mean(dim=(2, 3)) for patch in patches], dim=1)}
 
     def distance(self, name: str, a: Tensor, b: Tensor) -> Tensor:
