@@ -195,7 +195,7 @@ class Steering(ControlSet):
         "who": seed_control("who it is"),
     }
 
-    def apply(self, ws: torch.Tensor, values: Any) -> torch.Tensor:  # type: ignore[override]
+    def steer(self, ws: torch.Tensor, values: Any) -> torch.Tensor:
         ws = ws.clone()
         ws[:, :, :1] += values.get("yaw", torch.zeros(1, 1))[:, None] / 10
         ws[:, :, 1:4] += values.get("hair_color", torch.full([1, 3], 0.5))[:, None]

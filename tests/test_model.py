@@ -211,7 +211,7 @@ class Steering(ControlSet):
     config = None
     controls = {"age": gantrol.Control("years", 0.0, 100.0, 30.0, "older")}  # noqa: RUF012
 
-    def apply(self, ws: torch.Tensor, values: Any) -> torch.Tensor:  # type: ignore[override]
+    def steer(self, ws: torch.Tensor, values: Any) -> torch.Tensor:
         ws = ws.clone()
         ws[:, :, 0] += values["age"] / 10 - 3 if "age" in values else 0
         return ws

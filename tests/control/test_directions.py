@@ -223,7 +223,7 @@ def test_any_generator_gets_controls(family: str) -> None:
     assert all(control.is_implicit for control in fit.controls.controls.values())
     c = torch.eye(3)[:2] if generator.c_dim else None
     ws = generator.mapping(torch.randn(2, 8), c)
-    moved = fit.controls.apply(ws, {"factor1": torch.tensor([[2.0]]), "red": torch.tensor([[1.0], [-1.0]])})
+    moved = fit.controls.steer(ws, {"factor1": torch.tensor([[2.0]]), "red": torch.tensor([[1.0], [-1.0]])})
     read = fit.controls.read(moved)
     torch.testing.assert_close(read[:, -2], torch.full([2], 2.0), atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(read[:, 0], torch.tensor([1.0, -1.0]), atol=1e-3, rtol=1e-3)
@@ -261,21 +261,21 @@ def test_a_value_is_met_and_the_others_stay() -> None:
     generator, fit = toy_fit(attributes=["red", "cold"])
     ws = some_ws(generator)
     before = readings(generator, ws)
-    moved = fit.controls.apply(ws, {"red": torch.tensor([[12.0]])})
+    moved = fit.controls.steer(ws, {"red": torch.tensor([[12.0]])})
     after = readings(generator, moved)
     torch.testing.assert_close(after["red"], torch.full([4, 1], 12.0), atol=0.02, rtol=0)
     torch.testing.assert_close(after["cold"], before["cold"], atol=2e-4, rtol=0)
     wanted = torch.tensor([[0.1, -0.2], [0.0, 0.0], [0.3, 0.1], [0.2, 0.2]])
-    both = readings(generator, fit.controls.apply(ws, {"cold": wanted, "red": torch.tensor([[-5.0]])}))
+    both = readings(generator, fit.controls.steer(ws, {"cold": wanted, "red": torch.tensor([[-5.0]])}))
     torch.testing.assert_close(both["cold"], wanted, atol=2e-4, rtol=0)
     torch.testing.assert_close(both["red"], torch.full([4, 1], -5.0), atol=0.02, rtol=0)
-    assert torch.equal(fit.controls.apply(ws, {}), ws)
+    assert torch.equal(fit.controls.steer(ws, {}), ws)
 
 
 def test_the_shortest_step_is_the_normal_of_the_level_sets() -> None:
     generator, fit = toy_fit(attributes=["red"])
     ws = some_ws(generator)
-    change = (fit.controls.apply(ws, {"red": torch.tensor([[50.0]])}) - ws)[:, 0]
+    change = (fit.controls.steer(ws, {"red": torch.tensor([[50.0]])}) - ws)[:, 0]
     normal = generator.synthesis.readout[0].sum(dim=0)
     cosine = torch.nn.functional.cosine_similarity(change, normal[None])
     torch.testing.assert_close(cosine.abs(), torch.ones(4), atol=1e-4, rtol=0)
@@ -288,18 +288,18 @@ def test_the_shortest_step_is_the_normal_of_the_level_sets() -> None:
 def test_without_conditioning_the_others_move_but_joint_values_are_met() -> None:
     generator, fit = toy_fit(attributes=["red", "cold"], is_conditional=False)
     ws = some_ws(generator)
-    alone = readings(generator, fit.controls.apply(ws, {"red": torch.tensor([[12.0]])}))
+    alone = readings(generator, fit.controls.steer(ws, {"red": torch.tensor([[12.0]])}))
     torch.testing.assert_close(alone["red"], torch.full([4, 1], 12.0), atol=0.02, rtol=0)
     assert (alone["cold"] - readings(generator, ws)["cold"]).abs().max() > 1e-3
     values = {"red": torch.tensor([[12.0]]), "cold": torch.tensor([[0.1, 0.2]])}
-    joint = readings(generator, fit.controls.apply(ws, values))
+    joint = readings(generator, fit.controls.steer(ws, values))
     torch.testing.assert_close(joint["cold"], values["cold"].expand(4, 2), atol=2e-4, rtol=0)
 
 
 def test_only_the_chosen_layers_move_and_the_value_is_still_met() -> None:
     generator, fit = toy_fit(attributes=["red", "cold"], layers=[1])
     ws = some_ws(generator)
-    moved = fit.controls.apply(ws, {"red": torch.tensor([[7.0]])})
+    moved = fit.controls.steer(ws, {"red": torch.tensor([[7.0]])})
     assert torch.equal(moved[:, [0, 2]], ws[:, [0, 2]])
     assert not torch.equal(moved[:, 1], ws[:, 1])
     after = readings(generator, moved)
@@ -316,7 +316,7 @@ def test_components_and_factors_are_told_in_standard_deviations() -> None:
     torch.testing.assert_close(read[:, 1:].std(dim=0), torch.ones(4), atol=0.05, rtol=0)
     ws = some_ws(generator)
     values = {"pca1": torch.tensor([[2.0]]), "factor1": torch.tensor([[-1.0]]), "red": torch.tensor([[3.0]])}
-    read = fit.controls.read(fit.controls.apply(ws, values))
+    read = fit.controls.read(fit.controls.steer(ws, values))
     torch.testing.assert_close(read[:, [0, 1, 4]], torch.tensor([[3.0, 2.0, -1.0]]).expand(4, 3), atol=1e-3, rtol=0)
 
 
@@ -326,7 +326,7 @@ def test_two_controls_along_one_line_meet_in_the_middle() -> None:
     both = tuple(Direction(name=name, **one) for name in ("a", "b"))  # type: ignore[arg-type]
     controls = DirectionsConfig(w_dim=2, num_ws=1, layers=(0,), directions=both).build()
     controls.weight[:] = controls.direction[:] = torch.tensor([1.0, 0.0])
-    moved = controls.apply(torch.zeros(1, 1, 2), {"a": torch.tensor([[1.0]]), "b": torch.tensor([[3.0]])})
+    moved = controls.steer(torch.zeros(1, 1, 2), {"a": torch.tensor([[1.0]]), "b": torch.tensor([[3.0]])})
     torch.testing.assert_close(moved, torch.tensor([[[2.0, 0.0]]]))
 
 
@@ -357,7 +357,7 @@ def test_a_number_that_w_does_not_tell_stays_in_its_control_without_effect() -> 
     controls = config.build()
     controls.weight.copy_(torch.eye(2))
     controls.direction.copy_(torch.eye(2))
-    moved = controls.apply(torch.zeros(1, 1, 2), {"mood": torch.tensor([[0.5, 0.7]])})
+    moved = controls.steer(torch.zeros(1, 1, 2), {"mood": torch.tensor([[0.5, 0.7]])})
     assert moved.tolist() == [[[0.5, 0.0]]]
 
 
@@ -407,12 +407,12 @@ def test_progress_counts_images() -> None:
 def test_values_are_differentiable_and_ws_may_differ_between_layers() -> None:
     generator, fit = toy_fit(attributes=["red"])
     ws = some_ws(generator).clone().requires_grad_()
-    fit.controls.apply(ws, {"red": torch.tensor([[5.0]])}).square().sum().backward()
+    fit.controls.steer(ws, {"red": torch.tensor([[5.0]])}).square().sum().backward()
     assert ws.grad is not None
     assert ws.grad.abs().sum() > 0
     mixed = some_ws(generator).clone()
     mixed[:, 2] = mixed.flip(0)[:, 2]
-    moved = fit.controls.apply(mixed, {"red": torch.tensor([[5.0]])})
+    moved = fit.controls.steer(mixed, {"red": torch.tensor([[5.0]])})
     steps = moved - mixed
     torch.testing.assert_close(steps, steps[:, :1].expand_as(steps))
 
@@ -427,7 +427,7 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     loaded.load_state_dict(checkpoint.load(path)[0])
     ws, values = some_ws(generator), {"cold": torch.tensor([[0.1, 0.1]]), "pca1": torch.tensor([[1.0]])}
     assert isinstance(loaded, DirectionControls)
-    assert torch.equal(loaded.apply(ws, values), fit.controls.apply(ws, values))
+    assert torch.equal(loaded.steer(ws, values), fit.controls.steer(ws, values))
     assert loaded.controls == fit.controls.controls
 
 
@@ -465,11 +465,11 @@ def test_more_mistakes() -> None:
         fit_directions(generator, pca=1)
     _, fit = toy_fit(attributes=["red"])
     with pytest.raises(ConfigError, match="there is no direction for it; did you mean red"):
-        fit.controls.apply(torch.zeros(1, NUM_WS, W_DIM), {"rad": torch.zeros(1, 1)})
+        fit.controls.steer(torch.zeros(1, NUM_WS, W_DIM), {"rad": torch.zeros(1, 1)})
     with pytest.raises(ConfigError, match="for ws of 3 × 6 numbers; this transgan takes 1 × 8"):
         fit.controls.check_fits(generator)
     with pytest.raises(ConfigError, match=r"ws has shape \[1, 4, 6\]"):
-        fit.controls.apply(torch.zeros(1, 4, W_DIM), {"red": torch.zeros(1, 1)})
+        fit.controls.steer(torch.zeros(1, 4, W_DIM), {"red": torch.zeros(1, 1)})
 
 
 def test_readings_that_are_no_numbers_are_refused() -> None:

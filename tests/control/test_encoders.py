@@ -183,11 +183,11 @@ def test_ws_and_z_of_the_caller_are_left_alone(model: Model) -> None:
     assert controls is not None
     ws, z = model.map([0]), torch.randn(1, 16)
     kept, kept_z = ws.clone(), z.clone()
-    controls.apply(ws, {"age": torch.tensor([[30.0]])})
+    controls.steer(ws, {"age": torch.tensor([[30.0]])})
     controls.latents(z, {"identity": torch.zeros(1, 16)})
     assert torch.equal(ws, kept)
     assert torch.equal(z, kept_z)
-    assert controls.apply(ws, {}) is ws
+    assert controls.steer(ws, {}) is ws
     assert controls.latents(z, {}) is z
 
 

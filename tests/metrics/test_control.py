@@ -110,7 +110,7 @@ class Knobs(ControlSet):
             **more,
         }
 
-    def apply(self, ws: Tensor, values: Mapping[str, Tensor]) -> Tensor:  # type: ignore[override]
+    def steer(self, ws: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         ws = ws.clone()
         for name, value in values.items():
             wanted = value.clone()
@@ -180,8 +180,8 @@ def test_the_identity_line(report: ControlReport) -> None:
 
 def test_error_bars_are_the_spread_over_identities() -> None:
     class Loose(Knobs):
-        def apply(self, ws: Tensor, values: Mapping[str, Tensor]) -> Tensor:  # type: ignore[override]
-            moved = super().apply(ws, values)
+        def steer(self, ws: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+            moved = super().steer(ws, values)
             moved[:, :, 0] += 0.2 * ws[:, :, 11]  # two years of standard deviation, by identity
             return moved
 
@@ -515,11 +515,11 @@ def test_a_look_up_gives_all_of_w_and_its_own_reading_back() -> None:
     w, readings = lookup_table()
     lookup = nearest_sample(w, readings, Eye.attributes, candidates=1)
     ws = torch.zeros(3, 2, D)
-    found = lookup.apply(ws, {name: values[[7, 8, 9]] for name, values in readings.items()})
+    found = lookup.steer(ws, {name: values[[7, 8, 9]] for name, values in readings.items()})
     assert torch.equal(found, w[[7, 8, 9]][:, None].repeat(1, 2, 1))
-    assert lookup.apply(ws, {}) is ws
+    assert lookup.steer(ws, {}) is ws
     assert (ws == 0).all()
-    one = lookup.apply(ws, {"age": torch.tensor([[44.0]])})  # one value for all
+    one = lookup.steer(ws, {"age": torch.tensor([[44.0]])})  # one value for all
     assert torch.equal(one[0], one[2])
 
 

@@ -1,7 +1,7 @@
 """What makes a model controllable: a module that turns wanted values into changes of z and w.
 
 `gantrol.Model` holds one of these (or none), saves it as `controls.safetensors` with its config in `config.json`, and
-calls it in `Model.map`: first `latents` on z, then the mapping network and the truncation, then `apply` on ws.
+calls it in `Model.map`: first `latents` on z, then the mapping network and the truncation, then `steer` on ws.
 
 N images · D features of z and w · L copies of w · K numbers of a value.
 """
@@ -43,7 +43,7 @@ class ControlSet(nn.Module):
         """
         return z
 
-    def apply(self, ws: Tensor, values: Mapping[str, Tensor]) -> Tensor:  # type: ignore[override]
+    def steer(self, ws: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         """ws [N, L, D] with the values set; `ws` itself is left as it is.
 
         Args:

@@ -140,8 +140,8 @@ class DirectionControls(ControlSet):
         moved, others = mean_ws(ws, c.layers), mean_ws(ws, self._others)
         return moved @ self.weight.T + others @ self.weight_others.T + self.bias
 
-    def apply(self, ws: Tensor, values: Mapping[str, Tensor]) -> Tensor:  # type: ignore[override]
-        """ws [N, L, D] moved so that its linear readings have these values; see `ControlSet.apply`.
+    def steer(self, ws: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+        """ws [N, L, D] moved so that its linear readings have these values; see `ControlSet.steer`.
 
         Raises:
             ConfigError: a control that is not there, or ws of another model.

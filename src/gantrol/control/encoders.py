@@ -213,7 +213,7 @@ class EncoderControls(ControlSet):
             z[:, self.slices[name]] = values[name].to(z)[:, self.slices[name]]
         return z
 
-    def apply(self, ws: Tensor, values: Mapping[str, Tensor]) -> Tensor:  # type: ignore[override]
+    def steer(self, ws: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         """ws [N, L, D] with w_k = E_k(value) in all layers; every other slice is copied bit for bit."""
         set_here = [name for name in self.encoders if name in values]
         if not set_here:

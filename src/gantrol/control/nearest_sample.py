@@ -122,8 +122,8 @@ class NearestSample(ControlSet):
         others = (table[:, ~is_asked][shortlist] - target[:, None, ~is_asked]).norm(dim=-1)
         return shortlist.gather(1, others.argmin(dim=1, keepdim=True))[:, 0]
 
-    def apply(self, ws: Tensor, values: Mapping[str, Tensor]) -> Tensor:  # type: ignore[override]
-        """ws [N, L, D] replaced by the w of the chosen samples, in all copies; see `ControlSet.apply`.
+    def steer(self, ws: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+        """ws [N, L, D] replaced by the w of the chosen samples, in all copies; see `ControlSet.steer`.
 
         Raises:
             ConfigError: a control that is not there, or ws of another model.

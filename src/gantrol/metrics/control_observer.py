@@ -120,7 +120,7 @@ class Observer:
             ws = generator.mapping(z, None if c is None else c.to(device))
             if values:
                 assert control_set is not None
-                ws = control_set.apply(ws, values)
+                ws = control_set.steer(ws, values)
             return sample.render(generator, ws, (), noise_mode="const", dtype=self.model.dtype)
 
     def _look(self, images: Tensor) -> dict[str, Tensor]:
