@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -159,16 +160,18 @@ def seed_control(help: str) -> Control:
 def with_parts(controls: Mapping[str, Control]) -> dict[str, Control]:
     """`controls`, and after them the components that have a word for a name, each as a control of its own.
 
-    So `smile=0.8` does for `expression="smile:0.8"`, and `azimuth` can be swept alone. Single letters (r, g, b) and
-    names that are taken stay with their control.
+    So `smile=0.8` does for `expression="smile:0.8"`, and `azimuth` can be swept alone. Single letters (r, g, b), names
+    that are taken, and those that several controls have (none of `glasses` and `beard`) stay with their control.
     """
     parts: dict[str, Control] = {}
+    seen = Counter(component for control in controls.values() for component in control.components)
     for name, control in controls.items():
         if control.kind == "seed" or control.count < 2:
             continue
         numbers = zip(control.components, *map(_several, (control.low, control.high, control.default)), strict=False)
         for component, low, high, default in numbers:
-            if len(component) > 1 and component.isidentifier() and component not in {*controls, *parts}:
+            is_word = len(component) > 1 and component.isidentifier()
+            if is_word and component not in controls and seen[component] == 1:
                 parts[component] = dataclasses.replace(
                     control,
                     low=low,

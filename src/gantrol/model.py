@@ -28,6 +28,7 @@ from gantrol import checkpoint, sample
 from gantrol.atomic import atomic_folder
 from gantrol.config import from_dict, to_dict
 from gantrol.control import CONTROL_SETS, ControlSet
+from gantrol.control.picture_values import is_picture, read_pictures
 from gantrol.controls import Control, Value, settle, shown, warn_clamped, with_parts
 from gantrol.errors import CheckpointError, ConfigError, nearest
 from gantrol.hub import CONFIG, FORMAT_VERSION, MODEL_FORMAT, Location, resolve
@@ -138,7 +139,8 @@ class Model:
         Args:
             seeds: N whole numbers from 0 to 2³² − 1; z = numpy.random.RandomState(seed).randn(1, z_dim).
             controls: attribute values by name, see `controls`: numbers, as `gantrol.Control.check` takes them, for all
-                images, or a tensor [N, K] for each. What is not set follows from the seeds.
+                images, or a tensor [N, K] for each; or a picture (or its path) whose value is read by the predictors
+                that the model was fitted with. What is not set follows from the seeds.
             truncation_psi: 1 is the whole distribution, 0 its average; less is more typical and less varied.
             truncation_cutoff: truncate only the first so many layers.
             class_index: the class of a conditional model, one for all or one per image.
@@ -232,7 +234,7 @@ class Model:
                 truncation_cutoff=truncation_cutoff,
             )
             if self.control_set is not None:
-                ws = self.control_set.apply(ws, values)
+                ws = self.control_set.steer(ws, values)
         return cast(Tensor, ws)
 
     def synthesize(self, ws: Tensor, *, noise_mode: NoiseMode = "const") -> Tensor:
@@ -257,10 +259,10 @@ class Model:
                 exclude each other.
         """
         self._check_names(values)
-        return settle(self.controls, values)
+        return settle(self.controls, self._with_pictures_read(values))
 
     def control_values(self, values: Mapping[str, Any], count: int) -> dict[str, Tensor]:
-        """The values of controls as tensors on the model's device, as `ControlSet.apply` takes them.
+        """The values of controls as tensors on the model's device, as `ControlSet.steer` takes them.
 
         Args:
             values: by name: numbers as for `check_controls`, the same for all images, or a tensor [count, K].
@@ -276,6 +278,7 @@ class Model:
             ConfigError: as for `check_controls`, or a tensor has the wrong shape.
         """
         self._check_names(values)
+        values = self._with_pictures_read(values)
         rows = {name: value for name, value in values.items() if isinstance(value, Tensor)}
         settled = settle(self.controls, {name: value for name, value in values.items() if name not in rows})
         tensors: dict[str, Tensor] = {}
@@ -304,6 +307,13 @@ class Model:
                 raise ConfigError(f"control {name!r}: this model does not have it; {nearest(name, known)}")
         if self.control_set is not None:
             self.control_set.check_together({known[name].part_of or name for name in values})
+
+    def _with_pictures_read(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`values` with what the model's predictors read in place of pictures."""
+        pictures = {name: value for name, value in values.items() if is_picture(value)}
+        if not pictures:
+            return values
+        return {**values, **read_pictures(pictures, self.controls, self.training.get("control_predictors"))}
 
     def _within(self, name: str, value: Tensor) -> Tensor:
         """Values [N, K] clamped to the range of the control, with a warning if that changes one; seeds as they are."""

@@ -68,7 +68,7 @@ def run(options: ControlDirections) -> None:
     from gantrol.errors import CheckpointError, ConfigError, DataError
     from gantrol.mixing import parse_layers
     from gantrol.model import Model, load
-    from gantrol.train.control import attribute_names
+    from gantrol.train.control import attribute_names, resolved_name
 
     if options.batch < 1:
         raise ConfigError(f"--batch {options.batch}: expected at least 1")
@@ -103,6 +103,7 @@ def run(options: ControlDirections) -> None:
             progress=update,
         )
     training = {key: value for key, value in model.training.items() if key != "control_errors"}  # of other controls
+    training["control_predictors"] = None if options.predictors is None else resolved_name(options.predictors)
     training["control_command"] = "gantrol " + shlex.join(sys.argv[1:])
     controls = fit.controls.to(model.device)
     controlled = Model(model.generator, model.discriminator, training=training, control_set=controls)

@@ -60,7 +60,7 @@ def run(options: ControlFit) -> None:
     from gantrol.control.predictors.folder import load_predictors
     from gantrol.errors import DataError
     from gantrol.model import Model, check_target, load
-    from gantrol.train.control import attribute_names
+    from gantrol.train.control import attribute_names, resolved_name
 
     config = _config(options)
     check_target(options.out)
@@ -96,7 +96,7 @@ def run(options: ControlFit) -> None:
     errors = {name: report.to_dict() for name, report in reports.items()}
     training = {
         **model.training,
-        "control_predictors": options.predictors,
+        "control_predictors": resolved_name(options.predictors),
         "control_samples": len(samples),
         "control_command": "gantrol " + shlex.join(sys.argv[1:]),
         "control_errors": errors,
@@ -146,10 +146,9 @@ def _print(options: ControlFit, reports: dict[str, ControlReport], seeds: tuple[
             table.add_row(*map(escape, row))
     console = Console(highlight=False)
     console.print(table)
+    count = "1 control" if len(reports) == 1 else f"{len(reports)} controls"
     by_seed = f"; set by a seed: {', '.join(seeds)}" if seeds else ""
-    console.print(
-        escape(f"{options.out}: {len(reports)} controls{by_seed}; samples are kept in {work}"), soft_wrap=True
-    )
+    console.print(escape(f"{options.out}: {count}{by_seed}; samples are kept in {work}"), soft_wrap=True)
 
 
 def _rows(name: str, report: ControlReport) -> list[tuple[str, ...]]:

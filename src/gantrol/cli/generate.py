@@ -31,7 +31,7 @@ class Generate:
     noise: Literal["const", "random", "none"] = "const"
     """Per-pixel noise of StyleGAN2: the model's own, drawn from each seed, or off."""
     set: tuple[str, ...] = ()
-    """Values of controls: age=60 yaw=-20 hair_color=0.8,0.3,0.1 expression=smile:0.8,angry:0.2 smile=0.8 identity=7."""
+    """Values of controls: age=60 hair_color=0.8,0.3,0.1 expression=smile:0.8,angry:0.2 identity=7 style=ink.png."""
     translate: str = "0,0"
     """X,Y in image widths, right and down; alias-free models only. Negative: --translate=-0.1,0."""
     rotate: float = 0.0

@@ -334,7 +334,7 @@ class LineReporter:
 
     def where(self, n_img: int, img_per_s: float) -> str:
         """Progress, rate and time left, in a few words."""
-        left = min((self.total_img - n_img) / max(img_per_s, 1e-9), max(self._ends_at - time.monotonic(), 0))
+        left = max(min((self.total_img - n_img) / max(img_per_s, 1e-9), self._ends_at - time.monotonic()), 0)
         return f"kimg {n_img / 1000:.2f}/{self.total_img / 1000:g} · {img_per_s:.1f} img/s · {duration(left)} left"
 
 

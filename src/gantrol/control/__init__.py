@@ -15,6 +15,7 @@ Phase two learns, for each attribute, which part of w has a wanted value:
     attribute_samples.py images drawn from a generator, with what is read from them
     encoders.py          value → sub-vector of w
     fit.py               trains them
+    picture_values.py    values that are read from a picture
 
 Controls for generators that were never trained for it:
 

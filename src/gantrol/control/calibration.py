@@ -3,7 +3,9 @@
 Each predictor has its own scale, and each its own noise. Both are seen in real images: *same* distances between two
 views of one image, or two images of one identity where the labels name it, tell what a predictor cannot tell apart;
 *different* distances between random images tell how far apart images usually are. τ⁺ and τ⁻ of GAN-Control's equation 2
-are percentiles of these two distributions. (The paper gives numbers per data set, see its supplement; spec 1.5.)
+are percentiles of these two distributions. Of a choice, such as a style, random images that show the same one are left
+out: else a common choice would make τ⁻ as small as τ⁺. (The paper gives numbers per data set, see its supplement; spec
+1.5.)
 
 N images · C channels · H W pixels · P pairs.
 """
@@ -19,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gantrol.control.predictors.protocol import PredictorSet
+from gantrol.control.predictors.protocol import PredictorSet, are_probabilities
 from gantrol.data.dataset import ImageDataset
 from gantrol.errors import ConfigError, DataError
 
@@ -115,7 +117,8 @@ def calibrate(
         else:
             same = predictors.distance(name, features, seen_again)
         left, right = _random_pairs(len(features), 4 * len(features), rng)
-        different = predictors.distance(name, features[left], features[right])
+        differ = _differ(predictors, name, features, left, right)
+        different = predictors.distance(name, features[left[differ]], features[right[differ]])
         low = float(np.percentile(same.numpy(), same_percentile))
         high = float(np.percentile(different.numpy(), different_percentile))
         if not low < high:
@@ -150,6 +153,17 @@ def _same_identity(dataset: ImageDataset, indices: Sequence[int] | np.ndarray) -
     labels = [_label(dataset, int(index)) for index in indices]
     pairs = [[i, i + 1] for i, label in enumerate(labels[:-1]) if label is not None and label == labels[i + 1]]
     return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
+
+
+def _differ(predictors: PredictorSet, name: str, features: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """bool [P]: pairs to look at; of a choice those of two choices, as most pairs may show the commonest one."""
+    everyone = torch.ones(len(left), dtype=torch.bool)
+    if not predictors.attributes[name].components:
+        return everyone
+    readings = predictors.read(name, features)  # [N, K]
+    choices = readings.argmax(dim=1)
+    differ = choices[left] != choices[right]
+    return differ if are_probabilities(readings) and bool(differ.any()) else everyone
 
 
 def _random_pairs(count: int, pairs: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

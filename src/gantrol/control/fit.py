@@ -26,7 +26,7 @@ from torch import Tensor
 from gantrol import checkpoint
 from gantrol.control.attribute_samples import AttributeSamples, read_images, stream
 from gantrol.control.encoders import Encoder, EncoderConfig, EncoderControls, EncoderControlsConfig
-from gantrol.control.predictors.protocol import Attribute, PredictorSet
+from gantrol.control.predictors.protocol import Attribute, PredictorSet, are_probabilities
 from gantrol.controls import Control
 from gantrol.errors import ConfigError, nearest
 from gantrol.models.controllable import OTHER, LatentGroup
@@ -164,7 +164,8 @@ def choose_attributes(
 def control_of(attribute: Attribute, readings: Tensor) -> Control:
     """A control whose range is the 1st to 99th percentile of what was read, its default the median.
 
-    Weights (unit "0-1") of several named things rest at their lowest instead: nothing of each.
+    Weights (unit "0-1") and probabilities of several named things rest at their lowest instead: nothing of each. So
+    what is not named does not compete with what is.
 
     Args:
         attribute: unit, components, limits and help.
@@ -178,7 +179,7 @@ def control_of(attribute: Attribute, readings: Tensor) -> Control:
     low, middle, high = seen.maximum(limits[0]).minimum(limits[1])
     if bool((high <= low).all()):
         raise ConfigError(f"attribute ({attribute.unit}): the predictors read the same value in every image")
-    if attribute.unit == "0-1" and len(attribute.components) > 1:
+    if are_probabilities(readings) or (attribute.unit == "0-1" and len(attribute.components) > 1):
         middle = low
     rows = [[float(f"{value:.3g}") for value in row] for row in (low, middle, high)]
     rows[2] = [max(high, low + 1e-3 * max(abs(low), 1)) for low, high in zip(rows[0], rows[2], strict=True)]

@@ -137,3 +137,8 @@ class PredictorSet(nn.Module):
         if not self.attributes[name].components:
             raise ConfigError(f"attribute {name!r} has distances but no readings")
         return self._reads[name].read(name, features)
+
+
+def are_probabilities(readings: Tensor) -> bool:
+    """Whether readings [N, K] are the probabilities of K choices, of which one holds."""
+    return readings.shape[1] > 1 and bool((readings >= 0).all() & ((readings.sum(dim=1) - 1).abs() < 1e-3).all())
