@@ -4,102 +4,84 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gantrol.cli import INTERRUPTED
-
-COUNT = 800
-SIZE_PX = 32
-FILM_SEEDS = "0-15"
-OVERRIDES = ("tick_kimg=0.4", "sample_ticks=1")  # something new to see every few seconds
+GRID_SEEDS = "0-31"
+STRIP_SEEDS = (0, 3)
+FILM_SEEDS = "0-7"
+TRUNCATION = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """Render labelled portraits, train a small alias-free generator on them for about three minutes, and leave
-    samples, a video and the commands to go on. Called again, it trains on from where it stopped.
+    """Faces that turn, age and change their hair: pictures and a film from a controllable model, without a download.
 
     Example: gantrol demo --out demo
     """
 
     out: Path = Path("demo")
-    """Folder for everything that the demo makes."""
-    minutes: float = 3.0
-    """How long to train."""
-    seed: int = 0
-    """Makes it repeatable."""
+    """Folder for grid.png, controls.png and turn.mp4."""
+    model: str = "faces"
+    """A model with controls; `faces` comes with the package."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
 
 
-def run(options: Demo) -> int:
+def run(options: Demo) -> None:
+    """Makes the three files and says how to go on."""
     from rich.console import Console
 
-    from gantrol.cli import generate, train, video
-    from gantrol.cli.progress import progress_bar
-    from gantrol.data import faces
-    from gantrol.errors import require_extra
+    from gantrol.cli import generate, video
+    from gantrol.errors import ConfigError, require_extra
+    from gantrol.model import load
     from gantrol.pictures import save_image
-    from gantrol.train.run import CONFIG, samples_over_time
+    from gantrol.sample import Look
+    from gantrol.strips import controls_sheet
 
-    require_extra("av", "video")  # better said now than after the training
-    console = Console(stderr=True, highlight=False)
+    require_extra("av", "video")  # better said now than after the pictures
     began = time.monotonic()
-    data, folder = options.out / "faces.zip", options.out / "run"
-
-    @contextmanager
-    def step(title: str, *arguments: str | Path) -> Iterator[None]:
-        console.print(f"\n[bold]{title}[/bold]\n  gantrol {shlex.join(map(str, arguments))}")
-        yield
-
+    console = Console(stderr=True, highlight=False)
+    name, model = options.model, load(options.model, device=options.device)
+    if "yaw" not in model.controls:
+        raise ConfigError(f"{name} has no control 'yaw' to turn faces with; choose another --model, or leave it out")
     options.out.mkdir(parents=True, exist_ok=True)
-    with step(
-        "1. Portraits with labels", "data", "faces", "--count", str(COUNT), "--size", str(SIZE_PX), "--out", data
-    ):
-        if data.exists():
-            console.print("  already there")
-        else:
-            with progress_bar("rendering") as update:
-                faces.make_dataset(data, COUNT, SIZE_PX, seed=options.seed, progress=update)
+    grid, sheet, film = (options.out / file for file in ("grid.png", "controls.png", "turn.mp4"))
 
-    is_new = not (folder / CONFIG).exists()
-    start = ["--preset", "stylegan3-t", "--scale", "tiny", "--data", str(data), "--out", str(folder), "--x-flip"]
-    start += OVERRIDES
-    if not is_new:
-        start = ["--resume", str(folder)]
-    limit = f"{options.minutes:g}"
-    with step(f"2. Training for {limit} minutes", "train", *start, "--device", "cpu", "--minutes", limit):
-        if is_new:
-            choice = train.Train(
-                preset="stylegan3-t",
-                scale="tiny",
-                data=data,
-                out=folder,
-                minutes=options.minutes,
-                x_flip=True,
-                seed=options.seed,
-                device="cpu",
-                overrides=OVERRIDES,
-            )
-        else:
-            choice = train.Train(resume=folder, minutes=options.minutes, device="cpu")
-        if train.run(choice) == INTERRUPTED:
-            return INTERRUPTED
-        sheet = save_image(options.out / "samples_over_time.png", samples_over_time(folder))
+    def step(title: str, *arguments: str | Path) -> None:
+        console.print(f"[bold]{title}[/bold]   gantrol {shlex.join(map(str, arguments))}")
 
-    images, grid, film = options.out / "images", options.out / "grid.png", options.out / "interpolation.mp4"
-    with step("3. Images", "generate", folder, "--seeds", "0-31", "--out", images, "--grid", grid):
-        generate.run(generate.Generate(model=str(folder), seeds="0-31", out=images, grid=grid, device="cpu"))
-    with step("4. A video", "video", folder, "--seeds", FILM_SEEDS, "--grid", "4x2", "--out", film):
-        video.run(video.Video(model=str(folder), seeds=FILM_SEEDS, grid="4x2", out=film, device="cpu"))
-
-    minutes, seconds = divmod(int(time.monotonic() - began), 60)
-    console.print(f"\n[bold]Done in {minutes}:{seconds:02d}.[/bold] Look at")
-    for path in (sheet, grid, film):
+    shown = [name, "--seeds", GRID_SEEDS, "--truncation", f"{TRUNCATION:g}"]
+    step("1. People", "generate", *shown, "--grid", grid)
+    generate.run(
+        generate.Generate(model=name, seeds=GRID_SEEDS, truncation=TRUNCATION, grid=grid, device=options.device)
+    )
+    console.print("[bold]2. Every control from its lowest to its highest value[/bold]")
+    save_image(sheet, controls_sheet(model, seeds=STRIP_SEEDS, look=Look(truncation_psi=TRUNCATION)))
+    low, high = model.controls["yaw"].low, model.controls["yaw"].high
+    sweep = f"yaw={low:g}:{high:g}"
+    step("3. A film", "video", name, "--kind", "sweep", "--sweep", sweep, "--seeds", FILM_SEEDS, "--out", film)
+    video.run(
+        video.Video(
+            model=name,
+            kind="sweep",
+            sweep=(sweep,),
+            seeds=FILM_SEEDS,
+            grid="4x2",
+            truncation=TRUNCATION,
+            seconds=4,
+            fps=30,
+            out=film,
+            device=options.device,
+        )
+    )
+    console.print(f"\n[bold]Done in {time.monotonic() - began:.0f} s.[/bold] Look at")
+    for path in (grid, sheet, film):
         console.print(f"  {path}")
     console.print("[bold]To go on[/bold]")
-    console.print(f"  gantrol train --resume {folder} --minutes 30     trains on, to faces")
-    console.print(f"  gantrol evaluate {folder} --data {data} --metrics fid")
-    console.print("  gantrol data faces --count 4000 --size 64 --out faces64.zip     more and larger portraits")
-    return 0
+    for line in (
+        f"gantrol generate {name} --seeds 0-7 --set age=65 yaw=-20 hair_color=0.8,0.6,0.3 --grid older.png",
+        f"gantrol video {name} --kind sweep --sweep age=15:75 --seeds 0-3 --grid 2x2 --out ageing.mp4",
+        f"gantrol info {name}     lists the controls, how they were trained and what they were measured to do",
+    ):
+        console.print(f"  {line}")
