@@ -44,19 +44,22 @@ LAYERS: dict[str, set[str]] = {
     "video": BASE | {"pictures"},
     "models": BASE | {"ops"},
     "controls": BASE,
+    "control": BASE | {"ops", "models", "data", "controls", "checkpoint", "pictures"},
     "hub": BASE | {"checkpoint"},
-    "model_card": BASE | {"models"},
-    "convert": BASE | {"models", "model", "checkpoint", "inert_pickle"},
+    "model_card": BASE | {"models", "controls"},
+    "convert": BASE | {"models", "control", "controls", "model", "checkpoint", "inert_pickle"},
     "sample": BASE | {"models", "pictures"},
-    "model": BASE | {"controls", "models", "sample", "checkpoint", "hub", "model_card", "pictures"},
+    "model": BASE | {"control", "controls", "models", "sample", "checkpoint", "hub", "model_card", "pictures"},
     "mixing": BASE | {"models", "model", "sample", "pictures"},
+    "strips": BASE | {"controls", "model", "sample", "pictures"},
     "films": BASE | {"controls", "models", "model", "mixing", "sample", "pictures"},
-    "metrics": BASE | {"ops", "models", "data", "model", "sample", "pictures", "checkpoint", "hub"},
+    "metrics": BASE
+    | {"ops", "models", "control", "controls", "data", "model", "sample", "pictures", "checkpoint", "hub"},
     "project": BASE | {"data", "models", "model", "sample", "metrics", "checkpoint", "pictures"},
-    "train": BASE | {"ops", "models", "data", "checkpoint", "pictures", "sample"},
+    "train": BASE | {"ops", "models", "control", "data", "checkpoint", "pictures", "sample"},
     "cli": BASE
     | {"data", "models", "train", "model", "model_card", "hub", "sample", "metrics", "pictures", "video", "checkpoint"}
-    | {"convert", "controls", "films", "mixing", "project"},
+    | {"convert", "control", "controls", "films", "strips", "mixing", "project"},
 }
 
 

@@ -13,7 +13,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gantrol import __version__
@@ -41,6 +42,10 @@ COMMANDS = {
     "data import": Command("data_import", "DataImport", "turn a folder or zip of images into a dataset"),
     "data info": Command("data_info", "DataInfo", "what a dataset holds"),
     "train": Command("train", "Train", "train a model, or resume a training"),
+    "control predictors": Command("control_predictors", "ControlPredictors", "train readers of attributes on labels"),
+    "control calibrate": Command("control_calibrate", "ControlCalibrate", "thresholds for training with control"),
+    "control fit": Command("control_fit", "ControlFit", "from values to latents: the controls of a trained model"),
+    "control directions": Command("control_directions", "ControlDirections", "implicit controls for any model"),
     "presets": Command("presets", "Presets", "every preset, what it reproduces and what it costs"),
     "generate": Command("generate", "Generate", "images from a model"),
     "video": Command("video", "Video", "a video from a model"),
@@ -59,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     is_debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        status = _dispatch(arguments)
+        with _warnings_in_one_line():
+            status = _dispatch(arguments)
     except KeyboardInterrupt as interruption:  # a command may say what it has kept
         kept = str(interruption) or "nothing is half-written"
         status = _fail(f"interrupted; {kept}", INTERRUPTED, is_debug)
@@ -72,6 +78,27 @@ def main(argv: Sequence[str] | None = None) -> None:
         where = f"{error.filename}: " if error.filename else ""
         status = _fail(f"{where}{error.strerror or error}", 1, is_debug)
     sys.exit(status)
+
+
+@contextlib.contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Tells of each value out of range once, in a line on stderr; other warnings are shown as ever."""
+    from gantrol.controls import ControlWarning
+
+    told: set[str] = set()
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: object, **more: object) -> None:
+            if not issubclass(category, ControlWarning):
+                usual(message, category, *where, **more)  # type: ignore[arg-type]
+            elif str(message) not in told:
+                told.add(str(message))
+                print(f"gantrol: {message}", file=sys.stderr)
+
+        warnings.showwarning = show
+        warnings.simplefilter("always", ControlWarning)
+        yield
 
 
 def _fail(message: str, status: int, is_debug: bool) -> int:

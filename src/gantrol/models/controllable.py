@@ -175,7 +175,7 @@ class GroupMapping(nn.Sequential):
 
     def forward(self, z: Tensor) -> Tensor:
         """Maps the group's z [N, s] to its part of w [N, s]."""
-        return super().forward(normalize_2nd_moment(z))  # type: ignore[no-any-return]
+        return super().forward(normalize_2nd_moment(z))
 
 
 class GroupedMapping(nn.Module):

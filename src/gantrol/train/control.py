@@ -140,6 +140,7 @@ def controllable(
             groups=split_evenly(names, width),
             mapping_layers=getattr(g, "mapping_layers", 2),
             hidden_width=min(g.z_dim, 256),
+            lr_multiplier=1.0 if anchors else 0.01,  # what an anchor prescribes is for the mapping networks to learn
         )
     terms = tuple(
         ControlTerm(
