@@ -138,7 +138,7 @@ def test_twice_the_fakes_are_an_average(transgan: TrainConfig) -> None:
     z = torch.randn(8, 8)
 
     def given(trainer: Trainer) -> list[torch.Tensor]:
-        def generate(count: int, labels: torch.Tensor, update_emas: bool = False) -> Fakes:
+        def generate(count: int, labels: torch.Tensor, update_emas: bool = False, plan: object = None) -> Fakes:
             g = trainer.state.g
             ws = g.mapping(z.repeat(count // 8, 1), None)
             return Fakes(g.synthesis(ws), labels[:count], ws, z)
