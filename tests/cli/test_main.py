@@ -92,7 +92,7 @@ TRAIN = "train --preset stylegan3-t --data {data} --out r "
     ("command", "message"),
     [
         ("trian", "there is no command 'trian'; did you mean train or spectra?"),
-        ("xyzzy", "there is no command 'xyzzy'; known: data, demo,"),
+        ("xyzzy", "there is no command 'xyzzy'; known: control, data, demo,"),
         ("--seeds 3", "there is no command '--seeds'"),
         ("data facs", "there is no command 'gantrol data facs'; did you mean faces?"),
         ("train", "--preset is missing; example: gantrol train --preset"),
