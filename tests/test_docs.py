@@ -89,6 +89,9 @@ def _options(arguments: list[str]) -> tuple[str, Any]:
         pytest.fail(f"gantrol {shlex.join(arguments)} does not parse: {errors.getvalue()}")
 
 
+RECONSTRUCTION = "control.reconstruction."
+
+
 def _check_values(name: str, options: Any) -> None:
     """Values that the parser leaves as text: presets, fields, attributes, seeds, names of metrics."""
     if name == "train" and options.resume is None:
@@ -99,7 +102,19 @@ def _check_values(name: str, options: Any) -> None:
         assert options.out is not None
         assert options.preset or options.init
         shape = DataShape(resolution_px=32)
-        override(preset(options.preset or "stylegan3-t", options.scale or "base", shape), options.overrides)
+        config = preset(options.preset or "stylegan3-t", options.scale or "base", shape)
+        if options.control is not None:
+            from gantrol.control.calibration import Thresholds
+            from gantrol.train.control import ReconstructionConfig, attribute_names, controllable
+
+            thresholds = dict.fromkeys(attribute_names(options.control), Thresholds(same=0.1, different=0.9))
+            config = controllable(config, thresholds, predictors="portraits", predictors_sha256="")
+            if options.anchors:  # they come from the data; without them reconstruction has nothing to draw
+                assert override(
+                    ReconstructionConfig(),
+                    [o.removeprefix(RECONSTRUCTION) for o in options.overrides if o.startswith(RECONSTRUCTION)],
+                )
+        override(config, [o for o in options.overrides if not (options.control and o.startswith(RECONSTRUCTION))])
     elif name == "data faces":
         from gantrol.data.faces.channels import check_channels
         from gantrol.data.faces.counterfactual import parse_sweep
