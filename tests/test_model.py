@@ -378,6 +378,11 @@ def test_what_is_no_model_is_named(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(CheckpointError, match=message):
             gantrol.load(tmp_path / name)
+
+
+def test_an_installation_without_the_bundled_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "_BUNDLED", tmp_path)
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError, match="'faces' is not part of this installation: pip install -U gantrol"):
         gantrol.load("faces")
 

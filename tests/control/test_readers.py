@@ -287,7 +287,7 @@ def test_it_learns_what_can_be_seen(learnt: Reader) -> None:
     for row in rows.values():
         assert row.error < 0.85 * row.guessing, row
         assert set(row.disturbed) == {"blurred", "noisy", "shifted", "halved"}
-    assert rows["place"].error < 0.6 * rows["place"].guessing
+    assert rows["place"].error < 0.75 * rows["place"].guessing
     assert rows["place"].correlation is not None
     assert rows["place"].correlation > 0.8
     assert errors_from_dict(errors_to_dict(list(rows.values())))[0].images == 256

@@ -278,7 +278,7 @@ def test_other_files_are_recognised(start: bytes, message: str, tmp_path: Path) 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"cannot read .*absent.pkl: No such file"):
         import_checkpoint(tmp_path / "absent.pkl")
-    with pytest.raises(CheckpointError, match=r"cannot read .*: Is a directory"):
+    with pytest.raises(CheckpointError, match=r"it is no folder of GAN-Control: .*there is no \.pt file"):
         import_checkpoint(tmp_path)
 
 
