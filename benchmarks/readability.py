@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gantrol.control.predictors.errors_table import correlation
+from gantrol.control.predictors.targets import shows_hair_color
 from gantrol.data import ImageDataset
 from gantrol.errors import ConfigError, DataError
 
@@ -41,15 +43,6 @@ def targets(row: Mapping[str, Any]) -> list[float]:
     across = math.cos(elevation)
     light = [math.sin(azimuth) * across, math.sin(elevation), math.cos(azimuth) * across]
     return [float(row[name]) for name in SCALARS] + [float(part) for part in row["hair_color"]] + light
-
-
-def shows_hair_color(row: Mapping[str, Any]) -> bool:
-    """Whether a picture can show the label `hair_color`: some hair, no hat over it, and not most of it grey.
-
-    The label is the colour without the grey, and a bald head's brows are no hair.
-    """
-    covered = row.get("hat", "none") not in ("none", "headband")
-    return row["hair_style"] != "bald" and not covered and row.get("grey", 0.0) <= 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,13 +245,6 @@ def examine(known: Examples, held_out: Examples, answers: Tensor) -> list[Readin
             )
         )
     return readings
-
-
-def correlation(a: FloatArray, b: FloatArray) -> float:
-    """Pearson's r; 0 where one of the two does not vary."""
-    a, b = a - a.mean(), b - b.mean()
-    scale = math.sqrt(float((a * a).sum() * (b * b).sum()))
-    return float((a * b).sum()) / scale if scale > 0 else 0.0
 
 
 def angles(a: FloatArray, b: FloatArray) -> FloatArray:

@@ -1,6 +1,6 @@
 """A sheet that shows what a model's controls do: one strip of images per control, all of the same person.
 
-sheet = controls_sheet(gantrol.load("faces"), seed=3)
+sheet = controls_sheet(gantrol.load("faces"), seeds=[3])
 sheet.save("controls.png")
 """
 
@@ -84,11 +84,11 @@ def controls_sheet(
             model.check_controls({name: 0.0})  # says which there are
         control = model.controls[name]
         values = strip_values(control, steps)
-        images = []
-        for seed in seeds:
-            for value in values:
-                arguments = {**look.of_map, "controls": {**look.controls, name: value}}
-                images.append(model.generate([seed], **arguments, noise_mode=look.noise_mode, output="np"))
+        images = []  # per value uint8 [people, H, W, C]
+        for value in values:
+            arguments = {**look.of_map, "controls": {**look.controls, name: value}}
+            images.append(model.generate(seeds, **arguments, noise_mode=look.noise_mode, output="np"))
+        strip = np.concatenate(list(np.stack(images, axis=1)))  # one person after the other
         span = "" if control.kind == "seed" else f" {shown(values[0])} to {shown(values[-1])}"
-        rows.append((f"{name}{span}" if control.count == 1 else name, np.concatenate(images)))
+        rows.append((f"{name}{span}" if control.count == 1 else name, strip))
     return captioned_sheet(rows)

@@ -31,7 +31,7 @@ MIN_SHARE = 8
 """Small presets get a wider latent space, so that each attribute has at least so many numbers."""
 
 TERM_WEIGHT = 0.4
-"""Weight of each term times its τ⁻: the most that it can cost. The paper's products lie between 0.1 and 0.55."""
+"""Weight of each term times its τ⁻: the most that it can cost. In the paper's configurations this is 0.08 to 0.55."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ def controllable(
         thresholds: by attribute, in the order of the groups.
         predictors: folder or name.
         predictors_sha256: of these.
-        anchors: of some of the attributes.
+        anchors: of some of the attributes, and of `other`; new mapping networks then learn at the full rate.
         width: of z and w; None: that of the config, or more where an attribute would get too small a share.
 
     Raises:
