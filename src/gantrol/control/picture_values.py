@@ -16,7 +16,7 @@ from PIL import Image
 
 from gantrol.control.predictors.folder import load_predictors
 from gantrol.controls import Control, Value
-from gantrol.data.images import fit_square, open_any
+from gantrol.data.foreign_images import fit_square, open_any
 from gantrol.errors import CheckpointError, ConfigError, DataError
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")

@@ -29,10 +29,11 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gantrol import sample
 from gantrol.errors import ConfigError, nearest
+from gantrol.metrics.constant_noise import noise_buffers, redrawn_noise
 from gantrol.metrics.image_transforms import (
     pseudo_rotate,
     rotate,
@@ -174,25 +175,58 @@ def equivariance(
 
     Source: Karras et al. 2021, "Alias-Free Generative Adversarial Networks", equation 3, section 3 and appendix E.
     """
+    rows = range(samples)
+    options: dict[str, Any] = {"samples": samples, "seed": seed, "c": c, "batch_size": batch_size}
+    sums = error_sums(generator, metrics, rows, **options, progress=progress)
+    return {name: decibels(*total.tolist()) for name, total in sums.items()}
+
+
+@torch.no_grad()
+def error_sums(
+    generator: Generator,
+    metrics: Sequence[str],
+    rows: range,
+    *,
+    samples: int,
+    seed: int = 0,
+    c: Tensor | None = None,
+    batch_size: int = 32,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Tensor]:
+    """Σ m·(g(z; t) − t[g(z; 1)])² and Σ m over some of the samples, for a part of the work of `equivariance`.
+
+    Args:
+        rows: numbers of the samples: from a multiple of `GROUP` on, step 1.
+        samples: of the whole.
+        Others: as in `equivariance`.
+
+    Returns:
+        For each metric both sums, float64 [2] on the CPU; those of parts add up to those of the whole.
+
+    Raises:
+        ConfigError: as for `equivariance`.
+    """
     check_movable(generator, metrics)
+    if rows.start % GROUP or rows.step != 1:
+        raise ConfigError(f"rows={rows}: expected rows from a multiple of {GROUP} on")
     device = sample.device_of(generator)
     # Apple's devices have no float64: there, images are compared on the CPU.
     compared_on = torch.device("cpu") if device.type == "mps" else device
     image_seeds, _, motion_seed, noise_seed = np.random.SeedSequence(seed).spawn(4)  # the second one draws labels
     seeds = [int(value) for value in image_seeds.generate_state(samples)]
     uniform = np.random.default_rng(motion_seed).random((math.ceil(samples / GROUP), 5))
-    motions = [Motion.from_uniform(u, generator.resolution_px) for u in uniform]
     sums = {name: torch.zeros(2, dtype=torch.float64, device=compared_on) for name in metrics}
 
-    groups_at_once = _groups_at_once(generator, batch_size)
-    with _redrawn_noise(generator, noise_seed) as redraw_noise:
-        for first in range(0, len(motions), groups_at_once):
-            some = motions[first : first + groups_at_once]
-            batch = slice(first * GROUP, min((first + groups_at_once) * GROUP, samples))
-            redraw_noise()
+    step = GROUP * _groups_at_once(generator, batch_size)
+    with redrawn_noise(generator, noise_seed) as redraw_noise:
+        for start in range(rows.start, rows.stop, step):
+            batch = slice(start, min(start + step, rows.stop))
+            some = [Motion.from_uniform(u, generator.resolution_px) for u in uniform[start // GROUP :][: step // GROUP]]
+            redraw_noise(start // GROUP)
             z = sample.latents(seeds[batch], generator.z_dim).to(device)
             ws = generator.mapping(z, None if c is None else c[batch].to(device))
             original = generator.synthesis(ws, noise_mode="const").to(compared_on).split(GROUP)
+            some = some[: len(original)]
             for name in metrics:
                 matrices = torch.stack([motion.matrix(name) for motion in some])
                 with _moved_input(generator, matrices, len(ws)):
@@ -201,24 +235,19 @@ def equivariance(
                     error, weight = squared_errors(name, before, after, motion)
                     sums[name] += torch.stack([error.sum(), weight.sum()])
             if progress is not None:
-                progress(batch.stop, samples)
-    return {name: decibels(*total.tolist()) for name, total in sums.items()}
+                progress(batch.stop - rows.start, len(rows))
+    return {name: total.cpu() for name, total in sums.items()}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The generator's input and noise
-
-
-def _noise_buffers(generator: Generator) -> list[Tensor]:
-    """The constant noise of every layer that has any, in a fixed order."""
-    return [value for name, value in cast(nn.Module, generator).named_buffers() if name.endswith("noise_const")]
+# The generator's input
 
 
 def _groups_at_once(generator: Generator, batch_size: int) -> int:
     """How many groups fit into one pass: several only where each image can have its own transform and no noise."""
     if sample.device_of(generator).type == "cpu":
         batch_size = min(batch_size, _CPU_BATCH)
-    is_separable = isinstance(cast(Any, generator.synthesis).input, FourierInput) and not _noise_buffers(generator)
+    is_separable = isinstance(cast(Any, generator.synthesis).input, FourierInput) and not noise_buffers(generator)
     return max(1, batch_size // GROUP) if is_separable else 1
 
 
@@ -237,21 +266,3 @@ def _moved_input(generator: Generator, matrices: Tensor, images: int) -> Iterato
         yield
     finally:
         block.transform = before.copy_(kept)
-
-
-@contextmanager
-def _redrawn_noise(generator: Generator, seed: np.random.SeedSequence) -> Iterator[Callable[[], None]]:
-    """Yields a function that redraws the constant noise of all layers; afterwards it is what it was."""
-    buffers = _noise_buffers(generator)
-    kept = [value.clone() for value in buffers]
-    random = torch.Generator().manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
-
-    def redraw() -> None:
-        for value in buffers:
-            value.copy_(torch.randn(value.shape, generator=random))
-
-    try:
-        yield redraw
-    finally:
-        for value, original in zip(buffers, kept, strict=True):
-            value.copy_(original)

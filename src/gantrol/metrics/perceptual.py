@@ -7,6 +7,7 @@ a picture that many images are compared with is thus computed once.
   (Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features", eq. 1) with all channels weighted alike, on
   the one network whose weights a package brings (no package has LPIPS's own: they lie on top of torchvision's
   networks). Its numbers are comparable to themselves only.
+- `gantrol.metrics.networks.lpips.LpipsEmbedding`: LPIPS itself, for those who have its weights and those of VGG-16.
 - `PyramidEmbedding`: pixels and their differences to the neighbours, at every scale. It needs nothing.
 
 Dimensions: N batch · C image channels · H W pixels · D length of the vector.
@@ -22,9 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from gantrol.errors import ConfigError, MissingExtraError, nearest
-from gantrol.metrics.features import EfficientNetLite0
+from gantrol.metrics.networks import lpips
+from gantrol.metrics.networks.efficientnet_lite0 import EfficientNetLite0
 
-Embedding = Literal["auto", "efficientnet-lite0", "pyramid"]
+Embedding = Literal["auto", "efficientnet-lite0", "lpips-vgg", "pyramid"]
 """What `load_embedding` knows; "auto" is the network if its packages are installed, else the pyramid."""
 
 
@@ -98,7 +100,11 @@ class PyramidEmbedding(nn.Module):
         return torch.cat(parts, dim=1)
 
 
-_EMBEDDINGS: dict[str, Callable[[], nn.Module]] = {"efficientnet-lite0": FeatureEmbedding, "pyramid": PyramidEmbedding}
+_EMBEDDINGS: dict[str, Callable[[], nn.Module]] = {
+    "efficientnet-lite0": FeatureEmbedding,
+    "lpips-vgg": lpips.load,
+    "pyramid": PyramidEmbedding,
+}
 
 
 def load_embedding(name: str = "auto", device: torch.device | str = "cpu") -> ImageEmbedding:
@@ -106,6 +112,7 @@ def load_embedding(name: str = "auto", device: torch.device | str = "cpu") -> Im
 
     Raises:
         ConfigError: there is no such embedding.
+        CheckpointError: its weights are missing or damaged ("lpips-vgg").
         MissingExtraError: its packages are not installed (never for "auto").
     """
     if name not in get_args(Embedding):

@@ -10,7 +10,7 @@ reader.py            our own network; targets.py: what it learns, learning.py: h
 arcface.py, hopenet.py, dex.py, esr9.py, rnet.py, pspnet.py, style.py, dogfacenet.py, imagenet_class.py
                      the paper's predictors for photographs; resnet.py, vgg.py: what they are made of
 
-external.py          ONNX, TorchScript and pt2 networks
+external.py          ONNX, TorchScript and pt2 networks; external_network.py: their files
 onnx_graph.py        ONNX run by torch: onnx_operators.py, onnx_spatial.py
 """
 

@@ -18,81 +18,14 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from gantrol.config import from_dict
 from gantrol.control.predictors.distances import mean_absolute, squared_euclidean
-from gantrol.control.predictors.onnx_graph import OnnxGraph
-from gantrol.control.predictors.preprocess import centre_crop, to_bgr, to_unit
+from gantrol.control.predictors.external_network import ExternalInput, ExternalNetwork
 from gantrol.control.predictors.protocol import Attribute, Predictor
-from gantrol.control.predictors.torch_program import TorchProgram
 from gantrol.errors import ConfigError, nearest
 from gantrol.models.config_checks import check
-
-KINDS = ("onnx", "torchscript", "pt2")
-"""Kinds of networks, as `predictors.json` calls them."""
-
-LUMA = (0.299, 0.587, 0.114)
-"""Shares of red, green and blue in grey (ITU-R BT.601)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExternalInput:
-    """What the network wants to be given."""
-
-    size: int
-    """S: width and height, in pixels."""
-    crop: int | None = None
-    """The middle of the image that is used, in pixels of an image 512 wide (of others the same share). None: all."""
-    resize: Literal["bilinear", "bicubic"] = "bilinear"
-    """Interpolation."""
-    align_corners: bool = False
-    """Whether corner pixels stay corner pixels, as in some older code."""
-    antialias: bool = False
-    """Whether larger images are low-pass filtered, as Pillow does and torch by default does not."""
-    range: tuple[float, float] = (0.0, 1.0)
-    """What black and white become: [0, 1], [0, 255], [-1, 1], …"""
-    mean: tuple[float, ...] = ()
-    """Subtracted afterwards, one number per channel (in the network's order) or one for all, in units of `range`."""
-    std: tuple[float, ...] = ()
-    """Divided by then."""
-    order: Literal["rgb", "bgr"] = "rgb"
-    """Order of the channels."""
-    grey: bool = False
-    """Whether the network takes one channel of grey."""
-    layout: Literal["nchw", "nhwc"] = "nchw"
-    """Whether channels come first or last."""
-
-    def __post_init__(self) -> None:
-        check(self, "size", self.size >= 1, "a number of pixels")
-        check(self, "crop", self.crop is None or 1 <= self.crop <= 512, "1 to 512, or null")
-        check(self, "range", self.range[0] != self.range[1], "two different numbers")
-        counts = (0, 1) if self.grey else (0, 1, 3)
-        wanted = f"{' or '.join(map(str, counts[1:]))} numbers, or none"
-        check(self, "mean", len(self.mean) in counts, wanted)
-        check(self, "std", len(self.std) in counts and all(self.std), f"{wanted}, and none of them zero")
-
-    @property
-    def channels(self) -> int:
-        """C of the network."""
-        return 1 if self.grey else 3
-
-    def prepare(self, images: Tensor) -> Tensor:
-        """What the network is given: images [N, 1 or 3, H, W] in [-1, 1] → [N, C, S, S] or [N, S, S, C]."""
-        x = images if self.crop is None else centre_crop(images, self.crop)
-        if x.shape[-2:] != (self.size, self.size):
-            size = (self.size, self.size)
-            x = F.interpolate(x, size, mode=self.resize, align_corners=self.align_corners, antialias=self.antialias)
-        if self.grey and x.shape[1] == 3:
-            x = (x * x.new_tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
-        elif not self.grey and x.shape[1] == 1:
-            x = x.expand(-1, 3, -1, -1)
-        x = to_bgr(x) if self.order == "bgr" else x
-        low, high = self.range
-        x = to_unit(x) * (high - low) + low
-        x = x - x.new_tensor(self.mean).view(-1, 1, 1) if self.mean else x
-        x = x / x.new_tensor(self.std).view(-1, 1, 1) if self.std else x
-        return x.permute(0, 2, 3, 1).contiguous() if self.layout == "nhwc" else x
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,9 +189,6 @@ class _Shell:
 class External(Predictor):
     """A network of others as a predictor.
 
-    A file that was exported for a fixed number of images is applied to that many at a time, all groups at once
-    (`torch.func.vmap`).
-
     Args:
         config: what it is.
         folder: to which the path of the file is relative.
@@ -275,20 +205,12 @@ class External(Predictor):
         self.config = config
         path = Path(folder) / Path(config.weights).expanduser()
         self._outputs = list(dict.fromkeys(self._output(name) for name in config.attributes))
-        self.network: nn.Module
-        if config.kind == "onnx":
-            graph = OnnxGraph(path, self._outputs)
-            self.network, shape = graph, graph.input_shape
-        else:
-            program = TorchProgram(config.kind, path, self._outputs, is_trusted=config.trusted)
-            self.network, shape = program, program.input_shape
-        self._batch = None if shape is None else shape[0]
-        self._check_input(shape, path)
+        self.network = ExternalNetwork(config.kind, path, config.input, self._outputs, is_trusted=config.trusted)
         self.attributes: Mapping[str, Attribute] = self._described(path)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Features of each attribute, float32 [N, D], from images [N, C, H, W] in [-1, 1], RGB or grey, of any size."""
-        outputs = dict(zip(self._outputs, self._run(self.config.input.prepare(images)), strict=True))
+        outputs = dict(zip(self._outputs, self.network(images), strict=True))
         found = {}
         for name, attribute in self.config.attributes.items():
             numbers = outputs[self._output(name)].flatten(1).float()
@@ -320,37 +242,11 @@ class External(Predictor):
         own = self.config.attributes[name].output
         return self.config.output if own is None else own
 
-    def _run(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Outputs [N, …] of prepared images [N, …], also of a network that takes a fixed number of them."""
-        count, fixed = len(x), self._batch
-        if fixed is None or fixed == count:
-            outputs: tuple[Tensor, ...] = self.network(x)
-            return outputs
-        groups = math.ceil(count / fixed)
-        filled = torch.cat([x, x[-1:].expand(groups * fixed - count, *x.shape[1:])])
-        mapped = torch.func.vmap(self.network)(filled.unflatten(0, (groups, fixed)))
-        return tuple(output.flatten(0, 1)[:count] for output in mapped)
-
-    def _check_input(self, shape: tuple[int | None, ...] | None, path: Path) -> None:
-        """ConfigError unless what the config prepares has the shape that the file states."""
-        if shape is None:
-            return
-        wanted = self.config.input
-        made = (wanted.size, wanted.size)
-        made = (wanted.channels, *made) if wanted.layout == "nchw" else (*made, wanted.channels)  # type: ignore[assignment]
-        stated = shape[1:]
-        if len(stated) != 3 or any(b is not None and a != b for a, b in zip(made, stated, strict=True)):
-            expects = " × ".join("any" if size is None else str(size) for size in stated)
-            raise ConfigError(
-                f"input: images of {' × '.join(map(str, made))} ({wanted.layout}) would be given to {path}, which "
-                f"expects {expects}; set size, grey and layout"
-            )
-
     def _described(self, path: Path) -> dict[str, Attribute]:
         """The attributes, once the network has been tried on two blank images."""
         size = self.config.input.size
         images = torch.zeros(2, self.config.input.channels, size, size, requires_grad=True)
-        outputs = self._run(self.config.input.prepare(images))
+        outputs = self.network(images)
         found = {}
         for name, attribute in self.config.attributes.items():
             output = outputs[self._outputs.index(self._output(name))]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gantrol.control.predictors.preprocess import imagenet, resize, to_unit
 from gantrol.control.predictors.protocol import Attribute, Predictor
-from gantrol.control.predictors.vgg import vgg16_features
+from gantrol.control.predictors.vgg import maps_after, vgg16_features
 from gantrol.control.predictors.weights import WeightFile, load_strictly, load_weights
 
 WEIGHTS = WeightFile(file="vgg16-397923af.pth", source="torchvision", licence="BSD-3-Clause code; trained on ImageNet")
@@ -37,13 +37,7 @@ class StyleNetwork(nn.Module):
         self.features = vgg16_features(4, last_pool=False)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        maps: dict[str, Tensor] = {}
-        names = {layer: name for name, layer in TAPS.items()}
-        for index, layer in enumerate(self.features):
-            x = layer(x)
-            if index in names:
-                maps[names[index]] = x
-        return maps
+        return dict(zip(TAPS, maps_after(self.features, x, TAPS.values()), strict=True))
 
 
 def gram_matrix(maps: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ N images · C channels · H W pixels · K outputs.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from torch import Tensor, nn
 
 WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -26,6 +28,16 @@ def vgg16_features(groups: int = len(WIDTHS), *, last_pool: bool = True) -> nn.S
             channels = width
         layers.append(nn.MaxPool2d(2, 2))
     return nn.Sequential(*(layers if last_pool else layers[:-1]))
+
+
+def maps_after(features: nn.Sequential, x: Tensor, layers: Collection[int]) -> list[Tensor]:
+    """What `features` has after some of its layers, by number, in their order: [N, 3, H, W] → [N, C, H′, W′] each."""
+    maps = []
+    for index, layer in enumerate(features):
+        x = layer(x)
+        if index in layers:
+            maps.append(x)
+    return maps
 
 
 class VGG16(nn.Module):
