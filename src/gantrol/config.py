@@ -131,6 +131,8 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast(type, hint), value, where=where)
     if origin is tuple:
+        if isinstance(value, str) and get_args(hint) == (str, Ellipsis):
+            value = [item.strip() for item in value.split(",") if item.strip()]  # metrics=fid,kid
         if not isinstance(value, Sequence) or isinstance(value, str):
             raise ConfigError(f"{where}={value!r}: expected a list, for example [1, 2]")
         inner = get_args(hint)

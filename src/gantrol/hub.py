@@ -20,6 +20,8 @@ RUN_FORMAT = "gantrol-run"
 FORMAT_VERSION = 1
 CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
+BEST = "best.safetensors"
+"""In a run: the checkpoint that scored best."""
 FILES = [CONFIG, "*.safetensors", "README.md"]
 """All that a model on the Hub consists of."""
 
@@ -65,6 +67,8 @@ def resolve(model: str | Path) -> Location:
         is_checkpoint = path.suffix == ".safetensors" and (path.parent.parent / CONFIG).is_file()
         if is_checkpoint and path.parent.name == CHECKPOINTS:
             return _locate(name, path.parent.parent, path)
+        if path.name == BEST and (path.parent / CONFIG).is_file():
+            return _locate(name, path.parent, path)
         raise CheckpointError(f"{name} is a file, not a model: give a model folder or the folder of a run")
     if "/" not in name and (_BUNDLED / name / CONFIG).is_file():
         return _locate(name, _BUNDLED / name)

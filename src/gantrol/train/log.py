@@ -1,4 +1,9 @@
-"""The log of a run: one JSON object per tick in `log.jsonl`, and TensorBoard events if TensorBoard is installed."""
+"""The lines that a run writes as it goes: `log.jsonl`, one JSON object per tick, with TensorBoard events if TensorBoard
+is installed, and `metrics.jsonl`, one per evaluation.
+
+A line is on disk before the next begins. A run that resumes drops the lines beyond its checkpoint, which it will write
+again.
+"""
 
 from __future__ import annotations
 
@@ -10,38 +15,66 @@ from gantrol.atomic import atomic_file
 from gantrol.errors import TrainingError
 
 LOG = "log.jsonl"
+METRICS = "metrics.jsonl"
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
     """All ticks of a run, oldest first; a line cut by a crash is left out."""
-    path = folder / LOG
-    ticks = []
+    return read_lines(folder / LOG)
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """All evaluations of a run, oldest first; a line cut by a crash is left out."""
+    return read_lines(folder / METRICS)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file that has one per line, without those that cannot be read; none if there is no file."""
+    lines = []
     if path.exists():
-        for line in path.read_text().splitlines():
+        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                ticks.append(json.loads(line))
+                line = json.loads(text)
             except json.JSONDecodeError:
                 continue
-    return ticks
+            if isinstance(line, dict) and isinstance(line.get("n_img"), int):
+                lines.append(line)
+    return lines
+
+
+class LineFile:
+    """A file of one object per line, with the number of images `n_img` in each.
+
+    Args:
+        path: the file; made if absent.
+        n_img: lines beyond are dropped, because the run that resumes there writes them again.
+    """
+
+    def __init__(self, path: Path, n_img: int) -> None:
+        self._path = path
+        kept = [line for line in read_lines(path) if line["n_img"] <= n_img]
+        with atomic_file(path, TrainingError) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Adds one line; it is on disk when this returns."""
+        try:
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise TrainingError(f"cannot write {self._path}: {error.strerror or error}") from error
 
 
 class RunLog:
     """Appends ticks to the log of the run in `folder`, dropping those beyond `n_img`, which a resumed run repeats."""
 
     def __init__(self, folder: Path, n_img: int) -> None:
-        self._path = folder / LOG
-        kept = [tick for tick in read_log(folder) if tick["n_img"] <= n_img]
-        with atomic_file(self._path, TrainingError) as temporary:
-            temporary.write_text("".join(json.dumps(tick) + "\n" for tick in kept))
+        self._lines = LineFile(folder / LOG, n_img)
         self._events = _tensorboard_writer(folder)
 
     def write(self, tick: dict[str, Any]) -> None:
         """Adds one tick; it is on disk when this returns."""
-        try:
-            with open(self._path, "a") as file:
-                file.write(json.dumps(tick) + "\n")
-        except OSError as error:
-            raise TrainingError(f"cannot write {self._path}: {error.strerror or error}") from error
+        self._lines.append(tick)
         if self._events is not None:
             for name, value in tick.items():
                 if isinstance(value, int | float):
