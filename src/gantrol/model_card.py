@@ -124,7 +124,7 @@ def model_card(
         title=f"{architecture} {generator.resolution_px} px",
         architecture=architecture,
         resolution=generator.resolution_px,
-        colours="grey" if generator.channels == 1 else "RGB",
+        colours={1: "grey", 4: "RGBA"}.get(generator.channels, "RGB"),
         classes=f", {generator.c_dim} classes" if is_conditional else "",
         rows="\n".join(f"| {label} | {value} |" for label, value in rows),
         class_argument=", class_index=0" if is_conditional else "",

@@ -1,8 +1,9 @@
 """Pictures from arrays: grids, captioned sheets, enlargement of tiny images, and saving that is never
 half-done.
 
-Arrays are uint8 `[N, H, W, C]` with 1 (grey) or 3 (RGB) channels; `to_uint8` is the one place where generator
-output becomes bytes.
+Arrays are uint8 `[N, H, W, C]` with 1 (grey), 3 (RGB) or 4 (RGBA) channels. PNG and WebP keep alpha; where it has no
+place (JPEG, captioned sheets, networks that measure) pictures lie on white: `over_white`, `opaque`. `to_uint8` is the
+one place where generator output becomes bytes.
 
 Legend: N images, C channels, H W pixels.
 """
@@ -49,9 +50,33 @@ def to_arrays(images: Tensor) -> np.ndarray:
     return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
+def over_white(images: Tensor) -> Tensor:
+    """Images without transparency, as eyes and networks see them: RGBA is composed over white, the rest stays.
+
+    Args:
+        images: uint8 [N, C, H, W]; with C = 4 the last channel is alpha, 255 being opaque.
+
+    Returns:
+        uint8 [N, 3, H, W] for C = 4, rounded to the nearest; otherwise the images themselves.
+    """
+    if images.shape[1] != 4:
+        return images
+    colours, alpha = images[:, :3].to(torch.int32), images[:, 3:].to(torch.int32)
+    return torch.div(colours * alpha + 255 * (255 - alpha) + 127, 255, rounding_mode="floor").to(torch.uint8)
+
+
 def to_pil(image: np.ndarray) -> Image.Image:
-    """One uint8 array [H, W, C] as a picture, grey (C = 1) or RGB (C = 3)."""
+    """One uint8 array [H, W, C] as a picture, grey (C = 1), RGB (C = 3) or RGBA (C = 4)."""
     return Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+
+
+def opaque(image: Image.Image) -> Image.Image:
+    """The picture without transparency: RGBA over white as RGB, any other as it is."""
+    if image.mode != "RGBA":
+        return image
+    below = Image.new("RGBA", image.size, "white")
+    below.alpha_composite(image)
+    return below.convert("RGB")
 
 
 def image_grid(images: np.ndarray, columns: int | None = None, gap: int = 0) -> Image.Image:
@@ -113,7 +138,7 @@ def captioned_sheet(
     for _, images in rows:
         factor = enlargement_factor(images.shape[1:3], min_side_px)
         pixels = images.repeat(factor, axis=1).repeat(factor, axis=2)
-        strips.append(image_grid(pixels, columns=len(pixels), gap=gap).convert("RGB"))
+        strips.append(opaque(image_grid(pixels, columns=len(pixels), gap=gap)).convert("RGB"))
     size = min(16, max(10, strips[0].height // 4))
     font = ImageFont.load_default(size=size)
     margin = size // 2
@@ -153,7 +178,7 @@ def labelled_grid(images: np.ndarray, captions: Sequence[Sequence[str]], columns
     sheet = Image.new("RGB", (columns * (width + gap) - gap, math.ceil(count / columns) * cell), _PAPER)
     for index, (pixels, caption) in enumerate(zip(images, captions, strict=True)):
         tile = Image.new("RGB", (width, cell), _PAPER)
-        tile.paste(to_pil(pixels), (0, 0))
+        tile.paste(opaque(to_pil(pixels)), (0, 0))
         draw = ImageDraw.Draw(tile)
         for number, line in enumerate(caption):
             draw.text((2, height + 1 + number * step), line, fill=_INK, font=font)
@@ -196,7 +221,8 @@ def save_image(path: str | Path, image: Image.Image | np.ndarray) -> Path:
     """Writes a picture (PIL, or uint8 [H, W, C]) atomically, in the format its suffix names; returns the
     path.
 
-    PNG and WebP are lossless; JPEG is written at quality 95 without colour subsampling.
+    PNG and WebP are lossless and keep transparency; JPEG is written at quality 95 without colour subsampling, over
+    white.
 
     Raises:
         ConfigError: the suffix is none of .png, .webp, .jpg.
@@ -206,10 +232,12 @@ def save_image(path: str | Path, image: Image.Image | np.ndarray) -> Path:
     picture = to_pil(image) if isinstance(image, np.ndarray) else image
     options: dict[str, dict[str, Any]] = {
         "PNG": {},
-        "WEBP": {"lossless": True},
+        "WEBP": {"lossless": True, "exact": True},  # exact: colours of transparent pixels too
         "JPEG": {"quality": 95, "subsampling": 0},
     }
     kind = _FORMATS[path.suffix.lower()]
+    if kind == "JPEG":
+        picture = opaque(picture)
     with atomic_file(path, DataError) as temporary:
         picture.save(temporary, format=kind, **options[kind])
     return path

@@ -10,7 +10,7 @@ import numpy as np
 
 from gantrol.atomic import atomic_file
 from gantrol.errors import ConfigError, DataError, require_extra
-from gantrol.pictures import Enlargement, enlarge, enlargement_factor, to_pil
+from gantrol.pictures import Enlargement, enlarge, enlargement_factor, opaque, to_pil
 
 
 def write_video(
@@ -57,7 +57,7 @@ def write_video(
     ):
         stream = None
         for frame in frames:
-            picture = to_pil(frame).convert("RGB")
+            picture = opaque(to_pil(frame)).convert("RGB")
             if stream is None:
                 size = picture.size
                 factor = enlargement_factor(size, min_side_px)

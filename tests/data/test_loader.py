@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
+import shutil
 import threading
+import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -117,6 +121,56 @@ def test_impossible_arguments(dataset: ImageDataset) -> None:
         batches(dataset, batch_size=0)
     with pytest.raises(ValueError, match="rank 1 of 1"):
         batches(dataset, batch_size=1, rank=1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, dataset: ImageDataset) -> Path:
+    """The ten images as files."""
+    with zipfile.ZipFile(dataset.path) as archive:
+        archive.extractall(tmp_path / "folder")
+    (tmp_path / "folder" / "dataset.json").unlink()
+    return tmp_path / "folder"
+
+
+EDITS: dict[str, Callable[[Path], object]] = {
+    "overwritten": lambda path: path.write_bytes(path.read_bytes()),
+    "shortened": lambda path: os.truncate(path, 50),
+    "removed": lambda path: path.unlink(),
+    "replaced": lambda path: os.replace(shutil.copyfile(path, path.with_name("other")), path),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("cache", ["on", "off"])
+@pytest.mark.parametrize("kind", ["zip", "folder"])
+def test_a_dataset_that_is_edited_meanwhile_is_named(
+    dataset: ImageDataset, folder: Path, kind: str, cache: Literal["on", "off"], edit: str
+) -> None:
+    path = dataset.path if kind == "zip" else folder
+    edited = path if kind == "zip" else folder / "00000" / "img00000004.png"
+    opened = ImageDataset(path)
+    before = opened.fingerprint()
+    old, times = edited.read_bytes(), edited.stat()
+    stream = batches(opened, batch_size=10, cache=cache, prefetch=0)
+    next(stream)
+    time.sleep(0.02)  # longer than the clock of a file system
+    EDITS[edit](edited)
+    with pytest.raises(DataError, match=rf"{edited.name}: (has changed since|cannot be read)") as caught:
+        list(itertools.islice(stream, 3))
+    assert "\n" not in str(caught.value)
+    edited.write_bytes(old)
+    os.utime(edited, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert ImageDataset(path).fingerprint() == before
+    assert len(take(ImageDataset(path), 3)) == 3
+
+
+def test_the_fingerprint_tells_datasets_apart(tmp_path: Path, dataset: ImageDataset) -> None:
+    copy = Path(shutil.copyfile(dataset.path, tmp_path / "copy.zip"))
+    assert ImageDataset(copy).fingerprint() == dataset.fingerprint()
+    with DatasetWriter(copy, overwrite=True) as writer:
+        for index in range(10):
+            writer.add(np.full([8, 8, 3], index, dtype=np.uint8), label=index)
+    assert ImageDataset(copy).fingerprint() != dataset.fingerprint()
 
 
 @pytest.mark.gpu

@@ -390,3 +390,42 @@ def test_huggingface(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch)
     bare.save_to_disk(tmp_path / "bare")
     with pytest.raises(DataError, match="has no column of images, only note"):
         open_source(tmp_path / "bare")
+
+
+SIDES = {"edges": 8, "photo": 16}
+"""Columns of images, and the side of each in pixels."""
+
+
+@pytest.mark.filterwarnings("default")
+def test_huggingface_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets")
+    columns = {name: [{"bytes": encoded(side)[0], "path": None} for _ in range(3)] for name, side in SIDES.items()}
+    features = datasets.Features(
+        {
+            **{name: datasets.Image() for name in SIDES},
+            "kind": datasets.ClassLabel(names=["cat", "dog"]),
+            "breed": datasets.Value("string"),
+            "year": datasets.Value("int64"),
+            "weight": datasets.Value("float32"),
+        }
+    )
+    values = {"kind": [0, 1, 1], "breed": ["poodle", "collie", "poodle"], "year": [3, 1, 2], "weight": [0.5, 1, 2]}
+    source = tmp_path / "saved"
+    datasets.Dataset.from_dict(columns | values, features=features).save_to_disk(source)
+    for choice, side, labels, classes in (
+        ("", 8, [0, 1, 1], ("cat", "dog")),
+        ("#photo", 16, [0, 1, 1], ("cat", "dog")),
+        ("#photo,breed", 16, [1, 0, 1], ("collie", "poodle")),
+        ("#,year", 8, [3, 1, 2], ()),
+    ):
+        report = import_images(f"{source}{choice}", tmp_path / "o.zip", overwrite=True)
+        assert (report.size_px, pixels_and_labels(report.out)[1], report.classes) == (side, labels, classes)
+    for choice, message in (
+        ("#foto", "has no column of images 'foto'; did you mean photo"),
+        ("#,bred", "has no column of labels 'bred'; did you mean breed"),
+        ("#,weight", "weight holds no classes"),
+    ):
+        with pytest.raises(DataError, match=message):
+            open_source(f"{source}{choice}")

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gantrol.data.loader import Batch, batches
     from gantrol.data.prepare import ImportReport, import_images
     from gantrol.data.sampler import ShuffledSampler
+    from gantrol.data.shards import open_writer
     from gantrol.data.writer import DatasetWriter
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "ShuffledSampler",
     "batches",
     "import_images",
+    "open_writer",
 ]
 
 # Resolved when first used: the renderer's worker processes import this package and must not pay for torch.
@@ -31,6 +33,7 @@ _HOMES = {
     "ShuffledSampler": "sampler",
     "batches": "loader",
     "import_images": "prepare",
+    "open_writer": "shards",
 }
 
 

@@ -84,7 +84,7 @@ def read_annotations(store: Store, image_names: Sequence[str]) -> Annotations:
             raise DataError(f"{where}: schema of {attribute!r} is no object")
     labels: dict[str, Label] | None = _rows(content.get("labels"), "labels", image_names, where, _label)
     if labels is not None:
-        _check_one_kind(labels, where)
+        check_one_kind(labels, where)
     return Annotations(
         labels=labels,
         attributes=_rows(content.get("attributes"), "attributes", image_names, where, _attributes),
@@ -190,7 +190,8 @@ def _is_finite_number(value: Any) -> bool:
     return is_number and abs(value) <= sys.float_info.max  # false for NaN; true integers of any length may come
 
 
-def _check_one_kind(labels: Mapping[str, Label], where: str) -> None:
+def check_one_kind(labels: Mapping[str, Label], where: str) -> None:
+    """Raises DataError unless all labels are classes, of a plausible number, or all are vectors of one length."""
     kinds = {name: f"a vector of {len(v)}" if isinstance(v, list) else "a class" for name, v in labels.items()}
     first, expected = next(iter(kinds.items()))
     for name, kind in kinds.items():

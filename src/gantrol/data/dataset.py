@@ -1,4 +1,4 @@
-"""A dataset of images: a zip or a folder of equal, square, 8-bit images, with optional labels and attributes.
+"""A dataset of images: a zip, a folder or shards of equal, square, 8-bit images, with optional labels and attributes.
 
 Everything that could stop a training halfway is checked at opening: sizes and channels of all images (from
 their headers), labels and attributes against the images. The pixels themselves are read when asked for, from
@@ -12,17 +12,20 @@ import os
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from gantrol.data import images
-from gantrol.data.annotations import mirrored, read_annotations, summarize
+from gantrol.data.annotations import mirrored, summarize
+from gantrol.data.stores import ShardStore, open_store, stored_annotations
+from gantrol.data.tarstore import TarStore
 from gantrol.data.writer import DatasetWriter
-from gantrol.data.zipstore import Store, ZipStore, open_store
+from gantrol.data.zipstore import FolderStore, Store
 from gantrol.errors import DataError
 
 __all__ = ["DatasetWriter", "ImageDataset", "Skipped"]
@@ -41,7 +44,8 @@ class ImageDataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Images sorted by name; item `i` is `(image uint8 [C, H, W], label float32 [label_dim])`.
 
     Args:
-        path: a dataset zip (see `gantrol.data.writer`) or a folder, sub-folders included.
+        path: a dataset zip (see `gantrol.data.writer`), a folder of images, sub-folders included, or shards: a folder
+            of zips (see `gantrol.data.shards`) or of tars (WebDataset), one tar, or `folder/{000..012}.tar`.
         use_labels: give the labels of dataset.json; without, labels have length 0.
         x_flip: append a left-right flipped copy of every image; items `n … 2n − 1` are the flips of `0 … n −
             1`.
@@ -54,14 +58,14 @@ class ImageDataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
     Attributes:
         resolution_px, channels: of every image.
         label_dim: length of a label: 0, the classes, or the length of the label vectors.
-        name: the file's name without ending.
+        name: the file's name without ending; of chosen shards that of their folder.
         names: of the images, without the flipped copies.
         schema, meta: of dataset.json; {} if absent.
         skipped: the damaged images that were left out.
 
     Raises:
         DataError: nothing is there; it is no zip; it is empty; sizes or channels differ; an image is not
-            square, or has transparency or another pixel type; dataset.json is invalid or disagrees with the
+            square, or has another pixel type; dataset.json is invalid or disagrees with the
             images.
     """
 
@@ -78,12 +82,12 @@ class ImageDataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
     ) -> None:
         self._store = open_store(path)
         self.path = self._store.path
-        self.name = self.path.resolve().name if self.path.is_dir() else self.path.stem
+        self.name = _name(self.path)
         names = [name for name in self._store.names if name.lower().endswith(images.DATASET_SUFFIXES)]
         if not names:
             endings = " ".join(images.DATASET_SUFFIXES)
             raise DataError(f"{self.path}: holds no images ({endings}); make a dataset with `gantrol data import`")
-        self._annotations = read_annotations(self._store, names)
+        self._annotations = stored_annotations(self._store, names)
         self.schema, self.meta = self._annotations.schema, self._annotations.meta
         if use_labels and self._annotations.labels is None:
             raise DataError(f"{self.path}: has no labels in dataset.json; train without labels, or add them")
@@ -103,8 +107,8 @@ class ImageDataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.from_numpy(self.pixels(index)), torch.from_numpy(self.label(index))
 
-    def pixels(self, index: int) -> np.ndarray:
-        """Image `index` as uint8 [C, H, W].
+    def pixels(self, index: int, out: np.ndarray | None = None) -> np.ndarray:
+        """Image `index` as uint8 [C, H, W], in `out` if given.
 
         Raises:
             DataError: the image is damaged (naming it), or the file has changed.
@@ -117,7 +121,10 @@ class ImageDataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
             raise DataError(f"{error}; to leave damaged images out, use --skip-bad") from error
         if image.shape != (self.resolution_px, self.resolution_px, self.channels):
             raise DataError(f"{where}: has changed since the dataset was opened")
-        return np.array((image[:, ::-1] if is_flipped else image).transpose(2, 0, 1), order="C")  # a copy: writable
+        if out is None:
+            out = np.empty((self.channels, self.resolution_px, self.resolution_px), dtype=np.uint8)
+        out[:] = (image[:, ::-1] if is_flipped else image).transpose(2, 0, 1)
+        return out
 
     def label(self, index: int) -> np.ndarray:
         """The label of image `index` as float32 [label_dim]; class indices are one-hot."""
@@ -150,6 +157,19 @@ class ImageDataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
         except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{self._store.where(beside)}: is no readable npz ({error})") from error
 
+    def check_unchanged(self, indices: Iterable[int]) -> None:
+        """Looks whether the files behind images are still those that were opened, without reading them.
+
+        Raises:
+            DataError: one was replaced, overwritten, shortened or removed; it is named.
+        """
+        for name in {self._locate(index)[0] for index in indices}:
+            self._store.check(name)
+
+    def fingerprint(self) -> str:
+        """A digest by which a run knows its dataset again: of names, sizes, and check sums (zips) or times (others)."""
+        return self._store.fingerprint()
+
     def describe(self) -> dict[str, Any]:
         """A JSON-ready summary: counts, sizes, formats, labels, ranges of the attributes, meta; decodes no image."""
         annotations = self._annotations
@@ -160,7 +180,7 @@ class ImageDataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
         rows = [] if annotations.attributes is None else [annotations.attributes[name] for name in self.names]
         return {
             "path": str(self.path),
-            "kind": "zip" if isinstance(self._store, ZipStore) else "folder",
+            "kind": _kind(self._store),
             "images": len(self.names),
             "resolution_px": self.resolution_px,
             "channels": self.channels,
@@ -223,11 +243,23 @@ class ImageDataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
         header = None
         try:
             header = probe_stored(self._store, name)
-            if header.mode in ("L", "RGB"):  # other pixel types are refused by the caller
+            if header.mode in images.CHANNELS:  # other pixel types are refused by the caller
                 images.decode(self._store.read(name), self._store.where(name))
         except DataError as error:
             return name, header, str(error)
         return name, header, ""
+
+
+def _name(path: Path) -> str:
+    if path.is_dir():
+        return path.resolve().name
+    return path.stem if path.exists() else path.absolute().parent.name
+
+
+def _kind(store: Store) -> str:
+    if isinstance(store, ShardStore):
+        return "shards"
+    return "folder" if isinstance(store, FolderStore) else "tar" if isinstance(store, TarStore) else "zip"
 
 
 _REMEDY = "make all images alike with `gantrol data import`"

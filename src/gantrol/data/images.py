@@ -1,11 +1,8 @@
-"""Single images: bytes to pixels, pixels to bytes, and the crop and resize of an import.
+"""Single images of a dataset: bytes to pixels, and pixels to bytes.
 
-Images are uint8 arrays, `[H, W, C]` with C = 1 (grey) or 3 (RGB). Two readers share this file:
-
-- `probe` and `decode` are strict and quick. They serve datasets, whose images must already be plain 8-bit
-  grey or RGB.
-- `open_any` accepts what people have (EXIF rotation, palettes, transparency, CMYK, 16 bits) and serves the
-  import.
+Images are uint8 arrays, `[H, W, C]` with C = 1 (grey), 3 (RGB) or 4 (RGBA). `probe` and `decode` are
+strict and quick: the images of datasets must already be plain 8-bit grey, RGB or RGBA. What people have (EXIF rotation,
+palettes, CMYK, 16 bits) is read by `gantrol.data.foreign_images`, which serves the import.
 
 PNG is written without compression, as StyleGAN's own dataset tool does: it decodes twice as fast, and its
 bytes do not depend on the version of zlib. Where size matters more, lossless WebP needs less than half.
@@ -49,6 +46,7 @@ _IMPORT_FORMATS = [*_DATASET_FORMATS, "TIFF", "GIF", "PPM"]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_MODES = {(0, 8): "L", (2, 8): "RGB", (4, 8): "LA", (6, 8): "RGBA", (3, 8): "P"}
+_PNG_TYPES = {1: 0, 3: 2, 4: 6}
 _PNG_COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
 
 
@@ -91,6 +89,9 @@ def probe(data: bytes | memoryview, where: str) -> Header:
         return Header(*image.size, image.mode, str(image.format))
 
 
+CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
+"""Pixel types of datasets, by Pillow's name."""
+
 HEADER_BYTES = 64
 """From so many of an image's first bytes `probe` reads PNG and WebP; other formats need all bytes."""
 
@@ -118,44 +119,118 @@ def _webp_header(chunk: bytes, where: str) -> Header:
 
 
 def check_plain(header: Header, where: str) -> int:
-    """The channels (1 or 3) of a dataset image; raises DataError for pixel types that datasets do not hold."""
-    if header.mode not in ("L", "RGB"):
+    """The channels (1, 3 or 4) of a dataset image; raises DataError for pixel types that datasets do not hold."""
+    if header.mode not in CHANNELS:
         raise DataError(
-            f"{where}: pixels are {header.mode}, but datasets hold 8-bit grey or RGB: "
+            f"{where}: pixels are {header.mode}, but datasets hold 8-bit grey, RGB or RGBA: "
             "convert them with `gantrol data import`"
         )
-    return 1 if header.mode == "L" else 3
+    return CHANNELS[header.mode]
+
+
+def colours(channels: int) -> str:
+    """The pixel type in words: "grey", "RGB" or "RGBA"."""
+    return {1: "grey", 3: "RGB", 4: "RGBA"}.get(channels, f"{channels} channels")
 
 
 def describe(size_px: int, channels: int) -> str:
     """Size and colours in words: "64×64 RGB"."""
-    return f"{size_px}×{size_px} {'grey' if channels == 1 else 'RGB'}"
+    return f"{size_px}×{size_px} {colours(channels)}"
 
 
 def decode(data: bytes | memoryview, where: str) -> np.ndarray:
     """The pixels of a dataset image.
 
     Args:
-        data: an encoded 8-bit grey or RGB image.
+        data: an encoded 8-bit grey, RGB or RGBA image.
         where: how errors name the image.
 
     Returns:
-        uint8 [H, W, C], C = 1 or 3.
+        uint8 [H, W, C], C = 1, 3 or 4 (alpha not multiplied into the colours).
 
     Raises:
         DataError: the image is damaged, too large, or has another pixel type.
     """
+    if bytes(data[:8]) == _PNG_SIGNATURE:
+        quick = _decode_png(data, where)
+        if quick is not None:
+            return quick
     with _open(data, where, _DATASET_FORMATS) as image:
         check_plain(Header(*image.size, image.mode, str(image.format)), where)
         pixels = np.asarray(_load(image, where))
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 
+_PNG_HEADER = struct.Struct(">II5B")
+_CHUNK = struct.Struct(">I4s")
+_STORED_BLOCK = struct.Struct("<BHH")
+_MAX_BLOCK = 0xFFFF
+
+
+def _decode_png(data: bytes | memoryview, where: str) -> np.ndarray | None:
+    """uint8 [H, W, C] of a plain 8-bit PNG, without what Pillow does around it; None if it is none, or damaged."""
+    view = memoryview(data)
+    channels, width, height = 0, 0, 0
+    pieces = []
+    at = len(_PNG_SIGNATURE)
+    while at + 12 <= len(view):
+        length, kind = _CHUNK.unpack_from(view, at)
+        body = view[at + 8 : at + 8 + length]
+        at += 12 + length
+        if len(body) < length:
+            return None
+        if kind == b"IDAT":
+            pieces.append(body)
+        elif kind == b"IHDR" and length == _PNG_HEADER.size == len(body):
+            width, height, depth, colour, *methods = _PNG_HEADER.unpack(body)
+            mode = _PNG_MODES.get((colour, depth), "")
+            if mode not in CHANNELS or any(methods):
+                return None
+            channels = CHANNELS[mode]
+        elif kind == b"IEND":
+            break
+        elif kind in (b"tRNS", b"eXIf") or not kind[0] & 0x20:  # transparency, rotation, or a chunk that must be obeyed
+            return None
+    if not channels or not pieces:
+        return None
+    _check_pixels(width, height, where)
+    stream = pieces[0] if len(pieces) == 1 else memoryview(b"".join(pieces))
+    rows = _stored_rows(stream, height, 1 + width * channels)
+    if rows is not None and not rows[:, 0].any():  # no row is predicted from another
+        return rows[:, 1:].reshape(height, width, channels)
+    try:
+        pixels = np.asarray(Image.frombytes(mode, (width, height), bytes(stream), "zip", mode, 0))
+    except ValueError:
+        return None
+    return pixels.reshape(height, width, channels)
+
+
+def _stored_rows(stream: memoryview, height: int, row_bytes: int) -> np.ndarray | None:
+    """uint8 [height, row_bytes] of a zlib stream of full stored blocks, as `encode` writes it; None for any other."""
+    size = height * row_bytes
+    blocks = range(0, size, _MAX_BLOCK)
+    if len(stream) != 2 + _STORED_BLOCK.size * len(blocks) + size + 4 or stream[:2] != b"\x78\x01":
+        return None
+    pieces = []
+    at = 2
+    for start in blocks:
+        length = min(_MAX_BLOCK, size - start)
+        if _STORED_BLOCK.unpack_from(stream, at) != (start + length == size, length, length ^ 0xFFFF):
+            return None
+        at += _STORED_BLOCK.size
+        pieces.append(stream[at : at + length])
+        at += length
+    raw = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    if zlib.adler32(raw) != int.from_bytes(stream[at:], "big"):
+        return None
+    return np.frombuffer(raw, dtype=np.uint8).reshape(height, row_bytes)
+
+
 def encode(image: np.ndarray, image_format: ImageFormat = "png") -> bytes:
     """The bytes of an uncompressed PNG or a lossless WebP.
 
     Args:
-        image: uint8 [H, W], [H, W, 1] or [H, W, 3].
+        image: uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4].
         image_format: "png" or "webp"; WebP has no grey.
 
     Raises:
@@ -163,17 +238,28 @@ def encode(image: np.ndarray, image_format: ImageFormat = "png") -> bytes:
     """
     if image.ndim == 2:
         image = image[:, :, None]
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3) or 0 in image.shape:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3, 4) or 0 in image.shape:
         raise DataError(
-            f"cannot store an array of {image.dtype} {list(image.shape)}: expected uint8 [H, W], [H, W, 1] or [H, W, 3]"
+            f"cannot store an array of {image.dtype} {list(image.shape)}: "
+            "expected uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]"
         )
     if image_format == "png":
         return _encode_png(image)
     if image.shape[2] == 1:
         raise DataError("WebP has no grey images: store them as PNG")
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "WEBP", lossless=True, quality=0, method=0)
-    return buffer.getvalue()
+    # exact: without it, colours under transparent pixels are lost
+    Image.fromarray(image).save(buffer, "WEBP", lossless=True, quality=0, method=0, exact=True)
+    return buffer.getvalue() if image.shape[2] == 3 else _with_alpha_bit(buffer.getvalue())
+
+
+def _with_alpha_bit(webp: bytes) -> bytes:
+    """A lossless WebP that says it has alpha; encoders say so only if a pixel is not opaque (RFC 9649, section 3.4).
+
+    All images of a dataset must read as the same pixel type, opaque ones included.
+    """
+    assert webp[12:16] == b"VP8L"
+    return webp[:24] + bytes([webp[24] | 0x10]) + webp[25:]
 
 
 def _encode_png(image: np.ndarray) -> bytes:
@@ -183,58 +269,17 @@ def _encode_png(image: np.ndarray) -> bytes:
     rows[:, 1:] = image.reshape(height, -1)
     raw = rows.tobytes()
     blocks = [b"\x78\x01"]
-    for start in range(0, len(raw), 0xFFFF):
-        block = raw[start : start + 0xFFFF]
-        is_last = start + 0xFFFF >= len(raw)
-        blocks += [struct.pack("<BHH", is_last, len(block), len(block) ^ 0xFFFF), block]
+    for start in range(0, len(raw), _MAX_BLOCK):
+        block = raw[start : start + _MAX_BLOCK]
+        is_last = start + _MAX_BLOCK >= len(raw)
+        blocks += [_STORED_BLOCK.pack(is_last, len(block), len(block) ^ 0xFFFF), block]
     blocks.append(struct.pack(">I", zlib.adler32(raw)))
-    header = struct.pack(">IIBBBBB", width, height, 8, 0 if channels == 1 else 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 8, _PNG_TYPES[channels], 0, 0, 0)
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     return _PNG_SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", b"".join(blocks)) + chunk(b"IEND", b"")
-
-
-def open_any(data: bytes | memoryview, where: str) -> Image.Image:
-    """An image of any usual kind as 8-bit "L" or "RGB": upright (EXIF), opaque (over white), first frame.
-
-    Raises:
-        DataError: the bytes are no image, are damaged, too large, or hold floating-point pixels.
-    """
-    with _open(data, where, _IMPORT_FORMATS) as image:
-        mode = image.mode
-        upright = _load(image, where)
-    if mode == "F":
-        raise DataError(f"{where}: floating-point pixels have no known range: convert the image to 8 bits")
-    if mode.startswith("I"):
-        deep = np.asarray(upright).astype(np.int64)
-        return Image.fromarray((deep.clip(0, 65535) // 257).astype(np.uint8))
-    if upright.has_transparency_data:
-        opaque = Image.new("RGBA", upright.size, "white")
-        opaque.alpha_composite(upright.convert("RGBA"))
-        return opaque.convert("L" if mode in ("L", "LA") else "RGB")
-    return upright.convert("L" if mode in ("L", "1") else "RGB")
-
-
-def fit_square(image: Image.Image, size_px: int | None, *, crop: bool, where: str) -> Image.Image:
-    """The central square of `image`, resized with a Lanczos filter (antialiased) to `size_px`.
-
-    Args:
-        image: any size.
-        size_px: side of the result; None keeps the side of the square.
-        crop: cut the longer side; otherwise an image that is not square is refused.
-        where: how errors name the image.
-    """
-    width, height = image.size
-    if width != height and not crop:
-        raise DataError(f"{where}: {width}×{height} is not square: use --crop center")
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    box = (left, top, left + side, top + side)
-    if size_px is None or size_px == side:
-        return image if (width, height) == (side, side) else image.crop(box)
-    return image.resize((size_px, size_px), Image.Resampling.LANCZOS, box=box)
 
 
 def _open(data: bytes | memoryview, where: str, formats: list[str]) -> Image.Image:

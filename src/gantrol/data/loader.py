@@ -1,10 +1,9 @@
 """From a dataset to batches on the device, ahead of the training.
 
-Images are decoded by threads (Pillow decodes outside the interpreter's lock), so no process is started, no
-shared memory
-needed, and what a batch holds depends on its position alone: any number of workers gives the same batches,
-and a resumed training continues with the batch that it would have seen. Small datasets are decoded once and
-kept in memory.
+Images are decoded by threads (Pillow decodes outside the interpreter's lock), so no process is started, no shared
+memory needed, and what a batch holds depends on its position alone: any number of workers gives the same batches, and a
+resumed training continues with the batch that it would have seen. Small datasets are decoded once and kept in memory;
+their files are still looked at with each batch, so that a dataset that is edited during the training is noticed.
 
 Only uint8 crosses the bus: pinned memory → asynchronous copy. Scaling to [-1, 1] is the training step's.
 """
@@ -69,7 +68,7 @@ def batches(
         cache: keep decoded images in memory; "auto" does if they fit into `CACHE_BYTES`.
 
     Raises:
-        DataError: from the iteration, when a damaged image comes up.
+        DataError: from the iteration, when a damaged image comes up, or a file has changed since it was opened.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size {batch_size}")
@@ -154,11 +153,15 @@ class _Reader:
         """uint8 [N, C, H, W] and float32 [N, label_dim]."""
         labels = np.stack([self._dataset.label(index) for index in indices])
         if self._cache is None:
-            return np.stack([self._dataset.pixels(index) for index in indices]), labels
+            found = np.empty((len(indices), *self._shape), dtype=np.uint8)
+            for place, index in enumerate(indices):
+                self._dataset.pixels(index, out=found[place])
+            return found, labels
+        self._dataset.check_unchanged(indices)
         wanted = np.array(indices)
         originals = wanted % self._count
         for original in originals[~self._is_cached[originals]]:
-            self._cache[original] = self._dataset.pixels(int(original))
+            self._dataset.pixels(int(original), out=self._cache[original])
             self._is_cached[original] = True
         result = self._cache[originals]
         is_flipped = wanted >= self._count

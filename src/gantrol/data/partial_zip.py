@@ -80,7 +80,22 @@ def whole_members(file: BinaryIO) -> Iterator[tuple[str, bytes]]:
         yield name.decode(), content
 
 
-def _lock(file: BinaryIO, path: Path) -> None:
+@contextmanager
+def locked_folder(folder: Path, path: Path) -> Iterator[None]:
+    """Makes `folder`, which becomes `path`, and keeps other writers out of it; raises DataError if one is there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(handle, path)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(file: BinaryIO | int, path: Path) -> None:
     if fcntl is None:
         return
     try:

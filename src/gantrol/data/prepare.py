@@ -1,34 +1,52 @@
-"""Making a dataset zip of the images that people have: any sizes and kinds, from any of `gantrol.data.sources`.
+"""Making a dataset of the images that people have: any sizes and kinds, from any of `gantrol.data.sources`.
 
-Two passes in sorted order: the headers of all images decide about channels and sizes, then each image is
-decoded, turned upright, cropped, resized and written. A source that is itself a dataset keeps its labels and
-attributes.
+Threads read, decode, turn upright, crop, resize and encode a few images ahead (Pillow and zlib work outside the
+interpreter's lock); one thread writes them in sorted order, so the result does not depend on the number of workers.
+Whether the dataset is grey is known before: a look at the headers, which ends at the first one with colour.
+
+A file that cannot be read is left out, counted, and listed with its reason in a text file beside the dataset. An import
+that was killed goes on when it is started again, and ends with the same bytes: see `gantrol.data.import_journal`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
+import shutil
+import stat
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
+import PIL
 
 import gantrol
-from gantrol.data import images
+from gantrol.atomic import atomic_file
+from gantrol.data import foreign_images, images
 from gantrol.data.annotations import Annotations
-from gantrol.data.dataset import Skipped, probe_stored
+from gantrol.data.dataset import Skipped
+from gantrol.data.foreign_images import TooSmallError
+from gantrol.data.import_journal import Journal, Outcome
+from gantrol.data.shards import SHARD_IMAGES, Layout, open_writer
 from gantrol.data.sources import open_source
-from gantrol.data.writer import DatasetWriter
-from gantrol.data.zipstore import Store
+from gantrol.data.sources.source import Source
+from gantrol.data.stores import ShardStore
+from gantrol.data.tarstore import TarStore
+from gantrol.data.zipstore import FolderStore, Store, ZipStore
 from gantrol.errors import DataError
 
 MAX_SIZE_PX = 8192
+MAX_FILE_BYTES = 2**30
+"""Larger files are not read: an image of `images.MAX_PIXELS` is smaller in every format."""
+_HEAD_BYTES = 256
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +60,21 @@ class ImportReport:
     size_px: int
     """Side of every image."""
     channels: int
-    """1 (grey) or 3 (RGB)."""
+    """1 (grey), 3 (RGB) or 4 (RGBA)."""
     upscaled: int
     """How many images were smaller than `size_px` and had to be enlarged."""
     classes: tuple[str, ...]
     """Names of the classes, in the order of their indices."""
     skipped: tuple[Skipped, ...]
-    """Damaged images that were left out."""
+    """Files that could not be read and were left out."""
+    too_small: int = 0
+    """How many images were left out for being smaller than asked for."""
+    repeats: int = 0
+    """How many images have the same pixels as an earlier one; left out if that was asked for."""
+    ignored_profiles: int = 0
+    """How many images had a broken or unfitting colour profile, and were taken for sRGB."""
+    skipped_list: Path | None = None
+    """The text file that names everything that was left out, and why; None if nothing was."""
 
 
 def import_images(
@@ -57,170 +83,427 @@ def import_images(
     *,
     size_px: int | None = None,
     crop: Literal["center", "none"] = "center",
+    alpha: str = "white",
+    min_size_px: int = 1,
+    duplicates: Literal["keep", "skip"] = "keep",
     max_images: int | None = None,
-    skip_bad: bool = False,
+    strict: bool = False,
     image_format: images.ImageFormat = "png",
+    layout: Layout = "auto",
+    shard_images: int = SHARD_IMAGES,
     classes_from_folders: bool = False,
     split: str | None = None,
+    workers: int | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImportReport:
-    """Writes the images of `source` as a dataset zip.
+    """Writes the images of `source` as a dataset.
 
-    Images become upright (EXIF), opaque (over white) and 8-bit: grey if all of them are (PNG only), RGB
-    otherwise.
+    Images become upright (EXIF), sRGB (ICC profiles) and 8-bit: grey if all of them are (PNG only), RGB otherwise, RGBA
+    where transparency is kept. Killed and called again in the same way, it goes on and ends with the same bytes.
 
     Args:
         source: a folder, sub-folders included, a zip or tar, a published dataset (CIFAR, STL-10, MNIST, CelebA), an
             LMDB database, or a Hugging Face dataset (`hf:owner/name`, a saved folder, Parquet).
-        out: the zip to write.
+        out: the zip to write, or a folder for shards.
         size_px: side of the result, resized with an antialiased Lanczos filter; None keeps sizes, which must
             then agree.
-        crop: "center" cuts the longer side; "none" refuses images that are not square.
+        crop: "center" cuts the longer side; "none" leaves out images that are not square.
+        alpha: what becomes of transparency: "white", "black" or a colour "R,G,B" is laid under it; "keep" makes the
+            dataset RGBA.
+        min_size_px: images with a shorter side than this are left out.
+        duplicates: "skip" writes images that come out with the same pixels only once.
         max_images: take the first so many images in sorted order.
-        skip_bad: leave damaged images out and report them, instead of stopping at the first.
+        strict: stop at the first file that cannot be read, instead of leaving it out.
         image_format: "png" (uncompressed) or "webp" (lossless).
+        layout: "zip", "shards" (a folder of zips), "webdataset" (a folder of tars), or "auto" by the name of `out`.
+        shard_images: images per shard.
         classes_from_folders: the top-level folder of an image becomes its class; replaces labels of the
             source.
         split: part of a published dataset (train, test, all, …); None is what training uses.
+        workers: threads that decode; None takes one per usable core. Each holds one image of at most 64 Mpx.
         overwrite: replace an existing `out`.
-        progress: called with (done, total) images.
+        progress: called with (done, total) files; with `max_images`, images.
 
     Raises:
-        DataError: the source is of another kind, empty or damaged; sizes differ and `size_px` is None; an
-            image is not square and `crop` is "none"; `out` exists or cannot be written. Nothing is left then.
+        DataError: the source is of another kind or empty; no image of it can be read; sizes differ and `size_px` is
+            None; `strict`, and a file cannot be read; `out` exists or cannot be written. What was finished is kept
+            only after an interruption or a full disk.
     """
     if size_px is not None and not 1 <= size_px <= MAX_SIZE_PX:
         raise DataError(f"size {size_px} px: expected 1 to {MAX_SIZE_PX}")
-    if max_images is not None and max_images < 1:
-        raise DataError(f"max {max_images}: expected at least 1 image")
+    for name, number in (("min-size", min_size_px), ("max", max_images), ("workers", workers)):
+        if number is not None and number < 1:
+            raise DataError(f"{name} {number}: expected at least 1")
+    recipe = _Recipe(
+        size_px=size_px,
+        crop=crop,
+        alpha=foreign_images.parse_alpha(alpha),
+        min_size_px=min_size_px,
+        image_format=image_format,
+    )
     found = open_source(source, split, wants_plain=classes_from_folders)
     store, annotations = found.store, Annotations() if classes_from_folders else found.annotations
     classes = _folder_classes(store, found.names) if classes_from_folders else {}
-    skipped: list[Skipped] = []
-    names, is_grey = _survey(store, found.names, max_images, skip_bad, skipped)
-    mode = "L" if is_grey and image_format == "png" else "RGB"
     class_names = tuple(sorted(set(classes.values()))) if classes_from_folders else found.classes
     class_indices = {name: index for index, name in enumerate(class_names)}
-    total = min(len(names), max_images or len(names))
-    side, upscaled = size_px, 0
+    threads = workers or _usable_cores()
 
-    def convert(name: str) -> _Converted | DataError:
-        try:
-            image = images.open_any(store.read(name), store.where(name))
-        except DataError as error:
-            return error
-        is_small = size_px is not None and min(image.size) < size_px
-        square = images.fit_square(image.convert(mode), size_px, crop=crop == "center", where=store.where(name))
-        return _Converted(np.asarray(square), is_small)
-
-    with DatasetWriter(
+    out = Path(out)
+    token = _token(found, recipe, duplicates, max_images, layout, shard_images)
+    journal = Journal(out.with_name(f".{out.name}.{token}.journal"))
+    writer = open_writer(
         out,
+        layout=layout,
+        shard_images=shard_images,
         schema=annotations.schema or None,
-        meta=_meta(annotations, store, size_px, crop, class_names),
+        meta=_meta(annotations, store, recipe, alpha, duplicates, class_names),
         overwrite=overwrite,
         image_format=image_format,
-    ) as writer:
-        for name, converted in _in_order(convert, names):
-            if isinstance(converted, DataError):
-                if not skip_bad:
-                    raise DataError(f"{converted}; to leave damaged images out, use --skip-bad") from converted
-                skipped.append(Skipped(name, str(converted)))
-                continue
-            found_px = len(converted.pixels)
-            side = side or found_px
-            if found_px != side:
-                raise DataError(
-                    f"{store.where(name)}: gives {found_px}×{found_px} pixels, but the images before it {side}×{side}: "
-                    "choose one size for all with --size"
-                )
-            label = class_indices[classes[name]] if classes else (annotations.labels or {}).get(name)
-            writer.add(converted.pixels, label=label, attributes=(annotations.attributes or {}).get(name))
-            upscaled += converted.is_small
-            if progress is not None:
-                progress(writer.count, total)
-            if writer.count == max_images:
-                break
-        if writer.count == 0:
-            raise DataError(f"{store.path}: all {len(skipped)} images are damaged; the first: {skipped[0].reason}")
-    assert side is not None
+        resume_token=token,
+        resume_limit=journal.kept,
+    )
+    total = min(len(found.names), max_images or len(found.names))
+    tally = _Tally(names=found.names, store=store, skips_repeats=duplicates == "skip")
+
+    def told() -> None:
+        if progress is not None:
+            progress(min(tally.looked_at if max_images is None else writer.count, total), total)
+
+    def add(name: str, data: bytes | None) -> None:
+        label = class_indices[classes[name]] if classes else (annotations.labels or {}).get(name)
+        writer.add(data, label=label, attributes=(annotations.attributes or {}).get(name))
+
+    is_hopeless = False  # what was finished is no use to a later attempt
+    try:
+        with foreign_images.quiet_decoders(), writer, journal:
+            journal.cut(writer.recovered)
+            mode = journal.mode or _choose_mode(store, found.names, recipe, threads, told)
+            journal.begin(mode)
+            for outcome in journal.outcomes:
+                tally.enter(outcome)
+                if outcome.fate == "kept":
+                    add(found.names[tally.looked_at - 1], None)
+            try:
+                rest = found.names[tally.looked_at :] if writer.count != max_images else ()
+                for name, image in _in_order(lambda name: _convert(store, name, recipe, mode), rest, threads):
+                    outcome = tally.judge(image.outcome)
+                    if outcome.fate == "damaged":
+                        _check_archive(store, name)
+                    if outcome.fate == "damaged" and strict:
+                        raise DataError(f"{outcome.reason}; without --strict such files are left out and listed")
+                    tally.enter(outcome)
+                    if outcome.fate == "kept":
+                        add(name, image.data)
+                    journal.note(outcome)
+                    told()
+                    if writer.count == max_images:
+                        break
+                if writer.count == 0:
+                    raise DataError(
+                        f"{store.path}: none of the {tally.looked_at} images could be imported; "
+                        f"the first: {tally.left_out[0].reason}"
+                    )
+            except DataError:
+                is_hopeless = True
+                raise
+            skipped_list = _write_list(out, tally.left_out, store)
+    except DataError:
+        if is_hopeless:
+            _remove(writer.partial, journal.path)
+        raise
+    _remove(journal.path)
     return ImportReport(
-        out=Path(out),
+        out=out,
         count=writer.count,
-        size_px=side,
-        channels=1 if mode == "L" else 3,
-        upscaled=upscaled,
+        size_px=tally.side_px,
+        channels=len(mode),
+        upscaled=tally.enlarged,
         classes=class_names,
-        skipped=tuple(skipped),
+        skipped=tuple(tally.damaged),
+        too_small=tally.too_small,
+        repeats=tally.repeats,
+        ignored_profiles=tally.broken_profiles,
+        skipped_list=skipped_list,
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Recipe:
+    """How pixels are made."""
+
+    size_px: int | None
+    crop: Literal["center", "none"]
+    alpha: foreign_images.Alpha
+    min_size_px: int
+    image_format: images.ImageFormat
+
+
 class _Converted(NamedTuple):
-    """An image ready to be written."""
+    """What a thread made of a file."""
 
-    pixels: np.ndarray
-    """uint8 [side, side] or [side, side, 3]."""
-    is_small: bool
-    """Whether it had to be enlarged."""
+    outcome: Outcome
+    data: bytes = b""
+    """The encoded image, if kept."""
 
 
-def _in_order(convert: Callable[[str], T], names: Sequence[str]) -> Iterator[tuple[str, T]]:
-    """`(name, convert(name))` in order, converted by a thread per core a few images ahead."""
-    threads = os.cpu_count() or 1
+def _convert(store: Store, name: str, recipe: _Recipe, mode: str) -> _Converted:
+    where = store.where(name)
+    try:
+        picture = foreign_images.read_picture(
+            _content(store, name),
+            where,
+            alpha=recipe.alpha,
+            size_px=recipe.size_px,
+            min_size_px=recipe.min_size_px,
+        )
+        square = foreign_images.fit_square(
+            picture.image.convert(mode),
+            recipe.size_px,
+            crop=recipe.crop == "center",
+            where=where,
+            scale=picture.scale,
+        )
+    except DataError as error:
+        return _Converted(Outcome("small" if isinstance(error, TooSmallError) else "damaged", printable(str(error))))
+    pixels = np.asarray(square)
+    outcome = Outcome(
+        "kept",
+        side_px=len(pixels),
+        digest=int.from_bytes(hashlib.blake2b(pixels.tobytes(), digest_size=8).digest(), "little"),
+        was_enlarged=min(picture.width_px, picture.height_px) < (recipe.size_px or 0),
+        has_broken_profile=picture.has_broken_profile,
+    )
+    return _Converted(outcome, images.encode(pixels, recipe.image_format))
+
+
+@dataclass
+class _Tally:
+    """What has become of the files so far."""
+
+    names: tuple[str, ...]
+    store: Store
+    skips_repeats: bool
+    looked_at: int = 0
+    side_px: int = 0
+    enlarged: int = 0
+    broken_profiles: int = 0
+    too_small: int = 0
+    repeats: int = 0
+    damaged: list[Skipped] = field(default_factory=list)
+    left_out: list[Skipped] = field(default_factory=list)
+    seen: dict[int, int] = field(default_factory=dict)
+    """Hash of the pixels → number of the file; about 150 bytes an image."""
+
+    def judge(self, outcome: Outcome) -> Outcome:
+        """What becomes of the next file, given the earlier ones.
+
+        Raises:
+            DataError: its size differs from theirs, and none was asked for.
+        """
+        if outcome.fate != "kept":
+            return outcome
+        where, side = self.store.where(self.names[self.looked_at]), outcome.side_px
+        if self.side_px not in (0, side):
+            raise DataError(
+                f"{printable(where)}: gives {side}×{side} pixels, but the images before it "
+                f"{self.side_px}×{self.side_px}: choose one size for all with --size"
+            )
+        first = self.seen.get(outcome.digest)
+        if first is None or not self.skips_repeats:
+            return outcome
+        return Outcome("repeat", printable(f"{where}: has the same pixels as {self.names[first]}"))
+
+    def enter(self, outcome: Outcome) -> None:
+        """Counts the next file."""
+        name = self.names[self.looked_at]
+        if outcome.fate == "kept":
+            self.repeats += outcome.digest in self.seen
+            self.seen.setdefault(outcome.digest, self.looked_at)
+            self.side_px = outcome.side_px
+            self.enlarged += outcome.was_enlarged
+            self.broken_profiles += outcome.has_broken_profile
+        else:
+            self.left_out.append(Skipped(name, outcome.reason))
+            self.too_small += outcome.fate == "small"
+            self.repeats += outcome.fate == "repeat"
+            if outcome.fate == "damaged":
+                self.damaged.append(self.left_out[-1])
+        self.looked_at += 1
+
+
+def _in_order(
+    convert: Callable[[Item], T], items: Iterable[Item], threads: int
+) -> Generator[tuple[Item, T], None, None]:
+    """`(item, convert(item))` in order, converted by threads, twice as many items ahead as there are threads."""
     with ThreadPoolExecutor(threads) as pool:
-        pending: deque[tuple[str, Future[T]]] = deque()
+        pending: deque[tuple[Item, Future[T]]] = deque()
         try:
-            for name in names:
-                pending.append((name, pool.submit(convert, name)))
+            for item in items:
+                pending.append((item, pool.submit(convert, item)))
                 if len(pending) > 2 * threads:
                     done, future = pending.popleft()
                     yield done, future.result()
-            for done, future in pending:
+            while pending:
+                done, future = pending.popleft()
                 yield done, future.result()
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _survey(
-    store: Store, all_names: Sequence[str], max_images: int | None, skip_bad: bool, skipped: list[Skipped]
-) -> tuple[list[str], bool]:
-    """The images worth decoding, and whether all (of those that `max_images` keeps) are grey."""
-    names: list[str] = []
-    is_grey = True
-    for name in all_names:
-        if len(names) == max_images and not skip_bad:
-            break
+def _choose_mode(
+    store: Store, names: Iterable[str], recipe: _Recipe, threads: int, told: Callable[[], None]
+) -> Literal["L", "RGB", "RGBA"]:
+    """The pixel type of the dataset: "L" if the headers of all images that can be read say so."""
+    if recipe.alpha == "keep":
+        return "RGBA"
+    if recipe.image_format == "webp" or len(set(recipe.alpha)) > 1:
+        return "RGB"
+
+    def has_colour(name: str) -> bool:
         try:
-            header = probe_stored(store, name)
-        except DataError as error:
-            if not skip_bad:
-                raise DataError(f"{error}; to leave damaged images out, use --skip-bad") from error
-            skipped.append(Skipped(name, str(error)))
-            continue
-        names.append(name)
-        is_grey = is_grey and header.is_grey
-    return names, is_grey
+            content = _content(store, name)
+            return not foreign_images.is_grey(content, name, min_size_px=recipe.min_size_px)
+        except DataError:
+            return False
+
+    with contextlib.closing(_in_order(has_colour, names, threads)) as looks:
+        for _, is_coloured in looks:
+            told()
+            if is_coloured:
+                return "RGB"
+    return "L"
 
 
-def _folder_classes(store: Store, names: Sequence[str]) -> dict[str, str]:
+def _content(store: Store, name: str) -> bytes | memoryview:
+    """The content of a file that may be an image; files that cannot be one are not read to the end, or at all.
+
+    Raises:
+        DataError: it cannot be read, is no regular file, too large, or of a kind that is no image.
+    """
+    where = store.where(name)
+    foreign_images.refuse_by_name(name, where)
+    if isinstance(store, FolderStore):
+        return _regular_file(os.path.join(store.path, name), where)
+    if isinstance(store, ZipStore):  # a bomb is recognised by its beginning, before it is inflated
+        foreign_images.check_kind(bytes(store.peek(name, _HEAD_BYTES)), where)
+    return store.read(name)
+
+
+def _check_archive(store: Store, name: str) -> None:
+    """Raises DataError if an archive was replaced while it is read: then nothing that follows can be trusted."""
+    if isinstance(store, ZipStore | TarStore | ShardStore):
+        store.check(name)
+
+
+def _regular_file(path: str, where: str) -> bytes:
+    """The content of a regular file. Pipes, sockets and devices are refused: reading them may take for ever."""
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise DataError(f"{where}: is no regular file but a pipe, socket, folder or device")
+            if status.st_size > MAX_FILE_BYTES:
+                raise DataError(f"{where}: has {status.st_size:,} bytes; more than {MAX_FILE_BYTES:,} are not read")
+            head = file.read(_HEAD_BYTES)
+            foreign_images.check_kind(head, where)
+            return head + file.read(MAX_FILE_BYTES)
+    except OSError as error:
+        raise DataError(f"{where}: cannot be read ({error.strerror or error})") from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # without it, opening a pipe waits for its writer
+
+
+def _token(found: Source, recipe: _Recipe, *others: object) -> str:
+    """A short name for an import: the same only if the same files are imported in the same way.
+
+    Of files in a folder, size and time of the last change count; of archives, their own.
+    """
+    digest = hashlib.blake2b(digest_size=6)
+    store = found.store
+    versions = gantrol.__version__, PIL.__version__
+    digest.update(repr((versions, recipe, others, store.path.name, len(found.names))).encode(errors="backslashreplace"))
+    if isinstance(store, ZipStore | TarStore | ShardStore):
+        digest.update(store.fingerprint().encode())
+    elif not isinstance(store, FolderStore):
+        digest.update(repr((store.total_bytes(), _stamp(store.path))).encode())
+    for name in found.names:
+        digest.update(name.encode("utf-8", "surrogatepass") + b"\0")
+        if isinstance(store, FolderStore):
+            digest.update(repr(_stamp(os.path.join(store.path, name))).encode())
+    return digest.hexdigest()
+
+
+def _stamp(path: str | Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return None if stat.S_ISDIR(status.st_mode) else (status.st_size, status.st_mtime_ns)
+
+
+def _write_list(out: Path, left_out: list[Skipped], store: Store) -> Path | None:
+    """Writes what was left out beside the dataset, a line each: name, tab, reason."""
+    path = out.with_name(f"{out.name}.skipped.txt")
+    if not left_out:
+        _remove(path)  # that of a dataset that is replaced
+        return None
+    with atomic_file(path, DataError) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        for name, reason in left_out:
+            file.write(f"{printable(name)}\t{reason.removeprefix(printable(store.where(name)) + ': ')}\n")
+    return path
+
+
+def printable(text: str) -> str:
+    """`text` on one line: line feeds, other controls and bytes that are no UTF-8 become escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _remove(*paths: Path | None) -> None:
+    for path in paths:
+        if path is not None:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _folder_classes(store: Store, names: Iterable[str]) -> dict[str, str]:
     """For each image its top-level folder, below the folders that all images share (`train/cat/…`, `train/dog/…`)."""
+    names = list(names)
     paths = [name.split("/") for name in names]
     while len({path[0] for path in paths}) == 1 and all(len(path) > 2 for path in paths):
         paths = [path[1:] for path in paths]
     for name, path in zip(names, paths, strict=True):
         if len(path) < 2:
-            raise DataError(f"{store.where(name)}: is in no folder that could be its class")
-    return {name: path[0] for name, path in zip(names, paths, strict=True)}
+            raise DataError(f"{printable(store.where(name))}: is in no folder that could be its class")
+    return {name: printable(path[0]) for name, path in zip(names, paths, strict=True)}
 
 
 def _meta(
-    annotations: Annotations, store: Store, size_px: int | None, crop: str, class_names: tuple[str, ...]
+    annotations: Annotations,
+    store: Store,
+    recipe: _Recipe,
+    alpha: str,
+    duplicates: str,
+    class_names: tuple[str, ...],
 ) -> dict[str, Any]:
     """What the dataset says about its making; no dates and no full paths, so that it stays the same everywhere."""
     made = {
         "generator": f"gantrol {gantrol.__version__} data import",
-        "source": store.path.name,
-        "size_px": size_px,
-        "crop": crop,
+        "source": printable(store.path.name),
+        "size_px": recipe.size_px,
+        "crop": recipe.crop,
+        "alpha": alpha,
+        "min_size_px": recipe.min_size_px,
+        "duplicates": duplicates,
     }
     return {**annotations.meta, "import": made} | ({"classes": list(class_names)} if class_names else {})

@@ -24,7 +24,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import numpy as np
 
@@ -34,6 +34,88 @@ from gantrol.data.partial_zip import resumable_file
 from gantrol.errors import DataError
 
 Label = int | Sequence[float] | np.ndarray
+
+
+def image_name(number: int, ending: str) -> str:
+    """The name of image `number` in a zip."""
+    return f"{number // 1000:05d}/img{number:08d}.{ending}"
+
+
+class Taken(NamedTuple):
+    """An image that fits those before it, ready to be written."""
+
+    header: images.Header
+    data: bytes | None
+    """None if it was recovered from an earlier attempt."""
+    label: int | list[float] | None
+    attributes: dict[str, Any] | None
+    attachment: bytes | None
+
+    @property
+    def ending(self) -> str:
+        """Of its file's name: "png" or "webp"."""
+        return self.header.format.lower()
+
+
+class Intake:
+    """What the images of a dataset must have in common, checked as they come in.
+
+    Args:
+        path: how errors name the dataset.
+        image_format: how arrays are encoded.
+    """
+
+    def __init__(self, path: Path, image_format: images.ImageFormat) -> None:
+        self.count = 0
+        self._path = path
+        self._image_format = image_format
+        self._shape: tuple[int, int] | None = None  # side and channels of the first image
+        self._label_kind: str | None = None
+        self._has_attributes: bool | None = None
+
+    def take(
+        self,
+        image: np.ndarray | bytes | None,
+        label: Label | None,
+        attributes: Mapping[str, Any] | None,
+        attachment: bytes | None,
+        recovered: images.Header | None,
+    ) -> Taken:
+        """The image as it will be written; arguments as for `DatasetWriter.add`, and the header of one that is there.
+
+        Raises:
+            DataError: it does not fit; nothing has changed then.
+        """
+        where = f"{self._path}: image {self.count}"
+        if (image is None) != (recovered is not None):
+            raise DataError(f"{where}: {'is missing' if image is None else 'was recovered, so pass None'}")
+        data, header = None, recovered
+        if image is not None:
+            data = image if isinstance(image, bytes) else self._encode(image, where)
+            header = images.probe(data, where)
+        assert header is not None
+        if header.format not in ("PNG", "WEBP"):
+            raise DataError(f"{where}: datasets hold PNG or WebP, not {header.format}")
+        shape = header.width_px, images.check_plain(header, where)
+        if header.width_px != header.height_px:
+            raise DataError(f"{where}: {header.width_px}×{header.height_px} is not square")
+        if self._shape is not None and self._shape != shape:
+            raise DataError(f"{where}: is {images.describe(*shape)}, but the first is {images.describe(*self._shape)}")
+        kind, value = _label_kind(label, where)
+        if self._label_kind not in (None, kind):
+            raise DataError(f"{where}: has {kind}, but the images before it have {self._label_kind}")
+        if self._has_attributes not in (None, attributes is not None):
+            raise DataError(f"{where}: either all images have attributes or none has")
+        taken = Taken(header, data, value, plain(attributes, where), attachment)
+        self._shape, self._label_kind, self._has_attributes = shape, kind, attributes is not None
+        self.count += 1
+        return taken
+
+    def _encode(self, image: np.ndarray, where: str) -> bytes:
+        try:
+            return images.encode(np.asarray(image), self._image_format)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from error
 
 
 class DatasetWriter:
@@ -55,9 +137,10 @@ class DatasetWriter:
             becomes a right one); without it a flip changes nothing.
         meta: anything worth keeping about the whole dataset: generator, licence, command.
         overwrite: replace an existing file.
-        image_format: how `add` encodes arrays: "png" (uncompressed) or "webp" (lossless; RGB only).
+        image_format: how `add` encodes arrays: "png" (uncompressed) or "webp" (lossless; no grey).
         resume_token: a short name for what is being written, the same only if the images would be the same.
         resume_limit: go on from at most so many images.
+        first_index: number of the first image, where the zip is one of several of a dataset.
 
     Raises:
         DataError: the target exists or cannot be written; nothing was added; from `add`, a wrong image or
@@ -74,18 +157,18 @@ class DatasetWriter:
         image_format: images.ImageFormat = "png",
         resume_token: str | None = None,
         resume_limit: int | None = None,
+        first_index: int = 0,
     ) -> None:
         self.path = Path(path)
         self.count = 0
+        self._first_index = first_index
+        self._intake = Intake(self.path, image_format)
         self._resume_limit = resume_limit
         self._recovered: list[tuple[str, images.Header]] = []
         self.partial = None if resume_token is None else self.path.with_name(f".{self.path.name}.{resume_token}.part")
-        self._image_format = image_format
-        self._schema, self._meta = _plain(schema, "schema"), _plain(meta, "meta")
-        self._shape: tuple[int, int] | None = None  # side and channels of the first image
+        self._schema, self._meta = plain(schema, "schema"), plain(meta, "meta")
         self._labels: list[tuple[str, Any]] = []
         self._attributes: list[tuple[str, Any]] = []
-        self._label_kind: str | None = None
         self._overwrite = overwrite
         self._check_target()
         self._zip: zipfile.ZipFile | None = None
@@ -153,63 +236,41 @@ class DatasetWriter:
         """Appends an image.
 
         Args:
-            image: uint8 [H, W], [H, W, 1] or [H, W, 3]; or the bytes of a PNG or WebP, which are stored as
+            image: uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]; or the bytes of a PNG or WebP, which are stored as
                 they are; None for one that was `recovered`.
             label: class index, or a vector of floats; all images have the same kind, or none has one.
             attributes: named values: numbers, texts, booleans, lists of numbers, or objects of these.
-
             attachment: the bytes of an npz file that belongs to the image.
 
         Returns:
             The image's name in the zip.
 
         Raises:
-            DataError: the image differs from the first in size or channels, is not square or not grey/RGB;
+            DataError: the image differs from the first in size or channels, is not square or not grey/RGB(A);
                 its label differs in kind; a value cannot be written as JSON.
             OSError: the disk is full; it leaves the `with` block as a DataError.
         """
         if self._zip is None:
             raise RuntimeError("DatasetWriter.add is called inside its `with` block")
-        where = f"{self.path}: image {self.count}"
-        is_recovered = self.count < self.recovered
-        if (image is None) != is_recovered:
-            raise DataError(f"{where}: {'was recovered, so pass None' if is_recovered else 'is missing'}")
-        if image is None:
-            header, data = self._recovered[self.count][1], b""
-        else:
-            data = image if isinstance(image, bytes) else self._encode(image, where)
-            header = images.probe(data, where)
-        if header.format not in ("PNG", "WEBP"):
-            raise DataError(f"{where}: datasets hold PNG or WebP, not {header.format}")
-        shape = header.width_px, images.check_plain(header, where)
-        if header.width_px != header.height_px:
-            raise DataError(f"{where}: {header.width_px}×{header.height_px} is not square")
-        if self._shape is not None and self._shape != shape:
-            raise DataError(f"{where}: is {images.describe(*shape)}, but the first is {images.describe(*self._shape)}")
-        name = f"{self.count // 1000:05d}/img{self.count:08d}.{header.format.lower()}"
-        kind, value = _label_kind(label, where)
-        if self._label_kind not in (None, kind):
-            raise DataError(f"{where}: has {kind}, but the images before it have {self._label_kind}")
-        if len(self._attributes) != (0 if attributes is None else self.count):
-            raise DataError(f"{where}: either all images have attributes or none has")
-        values = _plain(attributes, where)
-        if not is_recovered:
-            if attachment is not None:
-                self._write(f"{name.rpartition('.')[0]}.npz", attachment)
-            self._write(name, data)
-        self._shape, self._label_kind = shape, kind
-        if label is not None:
-            self._labels.append((name, value))
-        if attributes is not None:
-            self._attributes.append((name, values))
+        return self.put(self._intake.take(image, label, attributes, attachment, self.recovered_header(self.count)))
+
+    def recovered_header(self, index: int) -> images.Header | None:
+        """The header of image `index` of this file if it was recovered, otherwise None."""
+        return self._recovered[index][1] if index < self.recovered else None
+
+    def put(self, taken: Taken) -> str:
+        """Appends what an `Intake` has let through; returns its name."""
+        name = image_name(self._first_index + self.count, taken.ending)
+        if taken.data is not None:
+            if taken.attachment is not None:
+                self._write(f"{name.rpartition('.')[0]}.npz", taken.attachment)
+            self._write(name, taken.data)
+        if taken.label is not None:
+            self._labels.append((name, taken.label))
+        if taken.attributes is not None:
+            self._attributes.append((name, taken.attributes))
         self.count += 1
         return name
-
-    def _encode(self, image: np.ndarray, where: str) -> bytes:
-        try:
-            return images.encode(np.asarray(image), self._image_format)
-        except DataError as error:
-            raise DataError(f"{where}: {error}") from error
 
     def _write(self, name: str, data: bytes) -> None:
         assert self._zip is not None
@@ -258,8 +319,8 @@ def _label_kind(label: Label | None, where: str) -> tuple[str, int | list[float]
     return f"a vector of {len(vector)}", vector.tolist()
 
 
-def _plain(value: Any, where: str) -> Any:
-    """`value` as JSON types: NumPy and torch scalars and arrays become numbers and lists."""
+def plain(value: Any, where: str) -> Any:
+    """`value` as JSON types, NumPy and torch scalars and arrays as numbers and lists; raises DataError for others."""
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
@@ -267,9 +328,9 @@ def _plain(value: Any, where: str) -> Any:
             raise DataError(f"{where}: {value} is not a finite number")
         return float(value)
     if isinstance(value, Mapping):
-        return {str(key): _plain(item, where) for key, item in value.items()}
+        return {str(key): plain(item, where) for key, item in value.items()}
     if hasattr(value, "tolist"):
-        return _plain(value.tolist(), where)
+        return plain(value.tolist(), where)
     if isinstance(value, Sequence):
-        return [_plain(item, where) for item in value]
+        return [plain(item, where) for item in value]
     raise DataError(f"{where}: {type(value).__name__} values cannot be stored in dataset.json")

@@ -1,25 +1,28 @@
 """Where a dataset's files are: inside a zip, or in a folder. Both answer `names` and `read(name)`.
 
-`ZipStore` reads the zip's directory once and slices members out of a memory map, so that reading a stored
-image costs no system call and any number of threads and worker processes can read at once. Nothing is ever
-unpacked to the disk.
+`ZipStore` reads the zip's directory once, and then each member with one call, from any number of threads and worker
+processes at once. Nothing is ever unpacked to the disk. Both stores notice when a file is no longer the one that they
+opened.
 """
 
 from __future__ import annotations
 
-import mmap
+import hashlib
 import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
+from gantrol.data.stamped_file import Stamp, StampedFile, check_stamp, stamp_of
 from gantrol.errors import DataError
 
 MAX_MEMBER_BYTES = 2**30
 """A compressed member that claims to be larger is refused."""
+
+_LOCAL_HEADER_BYTES = 30
 
 
 class Store(Protocol):
@@ -42,18 +45,22 @@ class Store(Protocol):
         """Size on the disk."""
 
 
-def open_store(path: str | os.PathLike[str]) -> Store:
-    """The store at `path`: a folder or a zip.
+class CheckedStore(Store, Protocol):
+    """A store that knows whether its files are still those that it opened."""
 
-    Raises:
-        DataError: there is nothing, or something else.
-    """
-    path = Path(path)
-    if os.path.isdir(path):
-        return FolderStore(path)
-    if not os.path.exists(path):
-        raise DataError(f"{path}: does not exist; expected a dataset zip or a folder of images")
-    return ZipStore(path)
+    def check(self, name: str) -> None:
+        """Raises DataError if the file that holds `name` has changed since it was opened."""
+
+    def fingerprint(self) -> str:
+        """A digest of what the store holds, from names, sizes and check sums or times; no content is read."""
+
+
+def digest(rows: Iterable[tuple[object, ...]]) -> str:
+    """Sixteen hexadecimal digits that stand for the rows."""
+    state = hashlib.sha256()
+    for row in rows:
+        state.update(repr(row).encode())
+    return state.hexdigest()[:16]
 
 
 class _Member(NamedTuple):
@@ -77,6 +84,7 @@ class ZipStore:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         try:
+            self._file = StampedFile(self.path)
             with zipfile.ZipFile(self.path) as archive:
                 listing = [info for info in archive.infolist() if not info.is_dir()]
         except OSError as error:
@@ -103,15 +111,13 @@ class ZipStore:
                 bool(info.flag_bits & 1),
             )
         self.names = list(self._members)
-        self._stamp = _stamp(self.path)
-        self._map: mmap.mmap | None = None
 
     def read(self, name: str) -> bytes | memoryview:
         """The content of a member, checked against its checksum.
 
         Raises:
             DataError: there is no such member, it is damaged, encrypted or compressed by something else than
-                deflate, or the zip was replaced since it was opened.
+                deflate, or the zip has changed since it was opened.
         """
         data, member = self._content(name, None)
         if len(data) != member.bytes or zlib.crc32(data) != member.crc:
@@ -131,15 +137,21 @@ class ZipStore:
         member = self._members.get(name)
         if member is None:
             raise DataError(f"{where}: there is no such member")
-        view = memoryview(self._mapped())
-        header = view[member.header_at : member.header_at + 30]
-        if len(header) < 30 or header[:4] != b"PK\x03\x04":
-            raise DataError(f"{where}: the zip is damaged here (no local header)")
         if member.is_encrypted:
             raise DataError(f"{where}: is encrypted")
-        name_bytes, extra_bytes = struct.unpack("<HH", header[26:30])  # may differ from the zip's directory
-        start = member.header_at + 30 + name_bytes + extra_bytes
-        stored = view[start : start + member.stored_bytes]
+        wanted = member.stored_bytes
+        if count is not None and member.method == zipfile.ZIP_STORED:
+            wanted = min(wanted, count)
+        # The local header repeats the name, and may have a longer extra field than the zip's directory says.
+        guess = _LOCAL_HEADER_BYTES + len(name.encode()) + wanted
+        data = memoryview(self._file.read_at(member.header_at, guess))
+        if len(data) < _LOCAL_HEADER_BYTES or data[:4] != b"PK\x03\x04":
+            raise DataError(f"{where}: the zip is damaged here (no local header)")
+        name_bytes, extra_bytes = struct.unpack("<HH", data[26:_LOCAL_HEADER_BYTES])
+        start = _LOCAL_HEADER_BYTES + name_bytes + extra_bytes
+        if start + wanted > guess:
+            data = memoryview(self._file.read_at(member.header_at, start + wanted))
+        stored = data[start : start + wanted]
         if member.method == zipfile.ZIP_STORED:
             return stored[:count], member
         if member.method != zipfile.ZIP_DEFLATED:
@@ -155,21 +167,15 @@ class ZipStore:
 
     def total_bytes(self) -> int:
         """Size of the zip."""
-        return self._stamp[0]
+        return self._file.stamp.bytes
 
-    def _mapped(self) -> mmap.mmap:
-        if self._map is None:
-            try:
-                with open(self.path, "rb") as file:
-                    if _stamp(self.path) != self._stamp:
-                        raise DataError(f"{self.path}: has changed since it was opened")
-                    self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            except OSError as error:
-                raise DataError(f"{self.path}: cannot be read any more ({error.strerror or error})") from error
-        return self._map
+    def check(self, name: str) -> None:
+        """Raises DataError if the zip has changed since it was opened."""
+        self._file.check()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_map": None}  # a map belongs to one process; the next opens its own
+    def fingerprint(self) -> str:
+        """A digest of names, sizes and check sums; a copy of the zip has the same."""
+        return digest((name, member.bytes, member.crc) for name, member in self._members.items())
 
 
 class FolderStore:
@@ -177,7 +183,8 @@ class FolderStore:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.names = sorted(self._walk())
+        self._stamps = {name: self._stamp(name) for name in sorted(self._walk())}
+        self.names = list(self._stamps)
 
     def _walk(self) -> Iterator[str]:
         def refuse(error: OSError) -> None:
@@ -190,20 +197,33 @@ class FolderStore:
                 if not is_ignored(name):
                     yield name
 
-    def read(self, name: str) -> bytes:
-        """The content of a file; raises DataError if it cannot be read."""
+    def _stamp(self, name: str) -> Stamp:
         try:
-            return (self.path / name).read_bytes()
-        except OSError as error:
-            raise DataError(f"{self.where(name)}: cannot be read ({error.strerror or error})") from error
+            return stamp_of(os.stat(self.path / name))
+        except OSError:
+            return Stamp(-1, 0)  # a link that leads nowhere: reading it says so, if anybody does
+
+    def read(self, name: str) -> bytes:
+        """The content of a file.
+
+        Raises:
+            DataError: it cannot be read, or has changed since the folder was opened.
+        """
+        return self._content(name, -1)
 
     def peek(self, name: str, count: int) -> bytes:
         """The first `count` bytes of a file."""
+        return self._content(name, count)
+
+    def _content(self, name: str, count: int) -> bytes:
+        path = self.path / name
         try:
-            with open(self.path / name, "rb") as file:
-                return file.read(count)
+            with open(path, "rb", buffering=0) as file:
+                if stamp_of(os.fstat(file.fileno())) != self._stamps.get(name):
+                    check_stamp(path, self._stamps.get(name, Stamp(-1, 0)))
+                return file.read(count) or b""
         except OSError as error:
-            raise DataError(f"{self.where(name)}: cannot be read ({error.strerror or error})") from error
+            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
     def where(self, name: str) -> str:
         """The path of a file."""
@@ -211,14 +231,17 @@ class FolderStore:
 
     def total_bytes(self) -> int:
         """Sum of the sizes of all files."""
-        return sum((self.path / name).stat().st_size for name in self.names)
+        return sum(max(stamp.bytes, 0) for stamp in self._stamps.values())
+
+    def check(self, name: str) -> None:
+        """Raises DataError if a file has changed since the folder was opened."""
+        check_stamp(self.path / name, self._stamps[name])
+
+    def fingerprint(self) -> str:
+        """A digest of names, sizes and times of modification; copy a folder with its times to keep it."""
+        return digest((name, *stamp) for name, stamp in self._stamps.items())
 
 
 def is_ignored(name: str) -> bool:
     """Whether a path is clutter that systems leave behind: hidden files and `__MACOSX`."""
     return any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in name.split("/"))
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gantrol.data.images import fit_square, open_any
+from gantrol.data.foreign_images import fit_square, open_any
 from gantrol.errors import ConfigError, DataError
 from gantrol.metrics.perceptual import ImageEmbedding, load_embedding
 from gantrol.model import Model

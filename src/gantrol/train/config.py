@@ -12,6 +12,7 @@ from gantrol.train.augment import AugmentConfig
 from gantrol.train.control import ControlConfig
 from gantrol.train.cotrain import CoTrainConfig
 from gantrol.train.ema import ema_beta
+from gantrol.train.evaluation import EvaluationConfig
 from gantrol.train.locality import LocalityConfig
 from gantrol.train.losses import LOSSES
 
@@ -140,6 +141,8 @@ class TrainConfig:
     """Attention to near tokens at the start, for generators with attention."""
     control: ControlConfig = field(default_factory=ControlConfig)
     """What latent groups shall decide about, for generators that have them."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """Which metrics are measured on a schedule, and which one keeps the best checkpoint."""
     data: str = ""
     """Dataset zip or folder."""
     x_flip: bool = False
@@ -180,6 +183,8 @@ class TrainConfig:
     """How many of the newest checkpoints stay on disk."""
     workers: int = 2
     """Threads that read and decode images."""
+    cache: Literal["auto", "on", "off"] = "auto"
+    """Keep decoded images in memory; `auto`: if they fit into 1 GiB."""
     init: str = ""
     """Model that the weights come from, empty if they were drawn; set by `--init`. What fitted is in RUN/init.json."""
     init_sha256: str = ""

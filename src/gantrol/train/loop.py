@@ -21,10 +21,13 @@ from gantrol.atomic import write_json
 from gantrol.data.dataset import ImageDataset
 from gantrol.data.loader import batches
 from gantrol.errors import CheckpointError, ConfigError, TrainingError
+from gantrol.metrics.processes import Processes
 from gantrol.models import ControllableGenerator
 from gantrol.sample import latents
 from gantrol.train.config import TrainConfig
 from gantrol.train.control import load_objective
+from gantrol.train.dataset_record import check_record, write_record
+from gantrol.train.evaluation import Evaluator, check_evaluation, open_reals
 from gantrol.train.log import RunLog
 from gantrol.train.run import GRID_COLUMNS, GRID_ROWS, save_fakes, save_pairs, save_reals
 from gantrol.train.state import CHECKPOINTS, TrainState, seed_step
@@ -113,8 +116,12 @@ def train(
         reporter.message(f"damaged images left out: {len(dataset.skipped)}, the first: {dataset.skipped[0].reason}")
     control = load_objective(config.control, fabric.device, DTYPES[config.precision])
     state = TrainState(config, fabric.device)
+    if config.evaluation.every_kimg > 0:
+        check_evaluation(config, state.g_ema)
+        check_fits(open_reals(config), config)
     is_resumed = is_resumed and any((folder / CHECKPOINTS).glob(checkpoint.PATTERN))  # else killed before the first one
     if is_resumed:
+        check_record(folder, dataset)
         newest = checkpoint.newest_valid(folder / CHECKPOINTS)
         for skipped in newest.skipped:
             reporter.message(f"{skipped} is damaged; using an older one")
@@ -122,6 +129,8 @@ def train(
     elif config.init:
         _initialise(config, state, source, folder, fabric, reporter)
     log = RunLog(folder, state.n_img) if fabric.is_global_zero else None
+    processes = Processes(fabric.global_rank, world_size)
+    evaluator = Evaluator(config, folder, state.n_img, processes) if config.evaluation.every_kimg > 0 else None
     labels = all_labels(dataset, fabric.device) if config.use_labels else None
     trainer = Trainer(
         config,
@@ -134,6 +143,7 @@ def train(
     z = latents(range(GRID_COLUMNS * GRID_ROWS), config.generator.z_dim)
     c = labels[torch.arange(len(z)) % len(labels)] if labels is not None else None
     if fabric.is_global_zero and not is_resumed:
+        write_record(folder, dataset)
         save_reals(folder, dataset)
         save_samples(folder, state, z, c)
         state.save(folder, config)
@@ -146,6 +156,7 @@ def train(
         rank=fabric.global_rank,
         world_size=world_size,
         workers=config.workers,
+        cache=config.cache,
         device=fabric.device,
     )
     total_img = math.ceil(config.kimg * 1000)
@@ -155,8 +166,23 @@ def train(
     counts: dict[str, int] = {}
     clock = Clock()
     stop = StopRequest()
+
+    def evaluate(before: int) -> None:
+        """Evaluates if it is time to, `before` being the images shown before the last step."""
+        is_tick, is_end = before // tick_img != state.n_img // tick_img, state.n_img >= total_img
+        if evaluator is None or is_stopping() or not evaluator.is_due(state.n_img, is_tick=is_tick, is_end=is_end):
+            return
+        path = folder / CHECKPOINTS / f"{state.n_img:09d}.safetensors"
+        with clock.measure("evaluate_s"):
+            reporter.message(evaluator.evaluate(state, path, is_stopping))
+
+    def is_stopping() -> bool:
+        """Whether to stop at once; several processes do so together, at a tick."""
+        return stop.is_set and world_size == 1
+
     try:
         with stop.watch():
+            evaluate(state.n_img - config.batch)  # if the run was broken off between a checkpoint and its evaluation
             while state.n_img < total_img and not stop.is_set:
                 with clock.measure("data_s"):
                     batch = next(stream)
@@ -190,6 +216,7 @@ def train(
                     sums.clear()
                     counts.clear()
                     clock.restart()
+                    evaluate(before)
                 if is_last:
                     break
     finally:
@@ -225,14 +252,19 @@ def save_samples(folder: Path, state: TrainState, z: torch.Tensor, c: torch.Tens
 def open_dataset(config: TrainConfig) -> ImageDataset:
     """The dataset of a config, checked against its networks."""
     dataset = ImageDataset(config.data, use_labels=config.use_labels, x_flip=config.x_flip, skip_bad=config.skip_bad)
+    check_fits(dataset, config)
+    return dataset
+
+
+def check_fits(dataset: ImageDataset, config: TrainConfig) -> None:
+    """Raises ConfigError unless the images and labels are what the networks of the config take."""
     g = config.generator
     found = (dataset.resolution_px, dataset.channels, dataset.label_dim if config.use_labels else 0)
     if found != (g.resolution_px, g.channels, g.c_dim):
         raise ConfigError(
-            f"{config.data} has {found[0]} px, {found[1]} channels and {found[2]} labels, "
+            f"{dataset.path} has {found[0]} px, {found[1]} channels and {found[2]} labels, "
             f"but the generator has {g.resolution_px} px, {g.channels} channels and {g.c_dim} labels"
         )
-    return dataset
 
 
 def all_labels(dataset: ImageDataset, device: torch.device) -> torch.Tensor:
@@ -286,7 +318,7 @@ def describe_tick(
 
 
 class Clock:
-    """Where the time of a tick goes: waiting for data, stepping, saving."""
+    """Where the time of a tick goes: waiting for data, stepping, saving, and evaluating what the tick before left."""
 
     def __init__(self) -> None:
         self.restart()
@@ -304,7 +336,8 @@ class Clock:
         self.steps += name == "step_s"
 
     def wall_s(self) -> float:
-        return time.perf_counter() - self._began
+        """Seconds since the tick began, without evaluations, which say nothing about the speed of the training."""
+        return time.perf_counter() - self._began - self.spent.get("evaluate_s", 0.0)
 
     def rate(self, batch: int) -> float:
         """Images per second since the tick began."""

@@ -2,6 +2,8 @@
 
 RUN/config.json              the resolved config, the command, versions
 RUN/log.jsonl                one line per tick
+RUN/metrics.jsonl            one line per evaluation; best.safetensors and best.json: the checkpoint that scored best
+RUN/report.html              all of this on one page
 RUN/init.json                of a run that began from another model: what was taken over
 RUN/samples/                 reals.png, fakes_<images>.png; with control pairs_<images>.png
 RUN/checkpoints/             the newest few states: each is a model, and training continues from the newest valid
@@ -29,6 +31,7 @@ from gantrol.errors import CheckpointError, ConfigError, TrainingError
 from gantrol.models import ControllableGenerator
 from gantrol.pictures import captioned_sheet, image_grid, save_image, to_arrays
 from gantrol.train.config import TrainConfig
+from gantrol.train.log import LOG, METRICS
 
 CONFIG = "config.json"
 SAMPLES = "samples"
@@ -67,7 +70,8 @@ def discard_run(folder: Path) -> None:
     """Takes a run away that failed before its first checkpoint; whatever else is in the folder stays."""
     if has_checkpoint(folder):
         return
-    for path in (folder / CONFIG, folder / "init.json", folder / "log.jsonl", *(folder / SAMPLES).glob("*.png")):
+    names = (CONFIG, "init.json", "data.json", LOG, METRICS)
+    for path in (*(folder / name for name in names), *(folder / SAMPLES).glob("*.png")):
         path.unlink(missing_ok=True)
     for path in (folder / "tensorboard", folder / SAMPLES, folder / "checkpoints", folder):
         with suppress(OSError):  # not empty: something of the user's

@@ -359,7 +359,7 @@ class Trainer:
             faded = self.state.n_img / max(config.blur_fade_kimg * 1000, 1e-8)
             kernel = blur_kernel(config.blur_sigma_px * max(1 - faded, 0))
             if kernel is not None:
-                images = filter2d(images, kernel.to(images.device))
+                images = filter2d(images, kernel)
         augment = self.config.augment
         if self.state.strength is not None:
             images = ada(images, self.state.strength.p, augment.ada)

@@ -2,7 +2,6 @@
 
     source.py       what an import asks of a source
     opening.py      which kind a path is
-    tar.py          tar archives, compressed or not, as a store of files
     arrays.py       raw pixels as a store of images
     cifar.py        CIFAR-10 and CIFAR-100, the Python and the binary files
     stl10.py        STL-10

@@ -1,7 +1,8 @@
 """Hugging Face datasets: one on the hub (`hf:owner/name`), one saved with `save_to_disk`, or Parquet files.
 
 Only data is read: the package `datasets` has dropped loading scripts, and nothing else of a repository is executed. The
-first image column is taken, and the first class label becomes the label.
+first image column is taken, and the first class label becomes the label; `#IMAGE` or `#IMAGE,LABEL` after the name
+chooses others: `hf:owner/name:config#face,identity`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,19 @@ from gantrol.data.sources.source import Source
 from gantrol.errors import DataError, nearest, require_extra
 
 PREFIX = "hf:"
+
+
+def split_columns(source: str) -> tuple[str, str, str]:
+    """(source, column of images, column of labels) of `source#IMAGE,LABEL`; "" for a column that is not named."""
+    bare, _, columns = source.partition("#")
+    image, _, label = columns.partition(",")
+    return bare, image.strip(), label.strip()
+
+
+def is_chosen(source: str) -> bool:
+    """Whether a text is the path of a saved dataset with columns after it."""
+    bare, image, label = split_columns(source)
+    return bool(image or label) and not Path(source).exists() and is_saved(Path(bare))
 
 
 def is_saved(path: Path) -> bool:
@@ -61,14 +75,19 @@ def open_huggingface(source: str, split: str | None) -> Source:
     """The images and labels of a dataset.
 
     Args:
-        source: `hf:owner/name` (with `:config` after it where there are several), or a path.
+        source: `hf:owner/name` (with `:config` after it where there are several), or a path; either with
+            `#IMAGE,LABEL` after it.
         split: by default train, or the only one.
 
     Raises:
         MissingExtraError: the package datasets is missing.
-        DataError: it cannot be loaded, has no such split, or no images.
+        DataError: it cannot be loaded, has no such split or column, or no images.
     """
     datasets: Any = require_extra("datasets", "readers")
+    if source.startswith(PREFIX) or is_chosen(source):
+        source, image_column, label_column = split_columns(source)
+    else:
+        image_column = label_column = ""
     try:
         if source.startswith(PREFIX):
             name, _, config = source.removeprefix(PREFIX).partition(":")
@@ -85,20 +104,44 @@ def open_huggingface(source: str, split: str | None) -> Source:
     images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     if not images:
         raise DataError(f"{source}: has no column of images, only {', '.join(features)}")
-    classes = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+    column = _choose(image_column, images, source, "column of images") or images[0]
     # Undecoded, so that our own reader, with its limits, sees the file itself.
-    store = TableStore(Path(source), table.cast_column(images[0], datasets.Image(decode=False)), images[0])
-    labels = None
-    if classes:
-        values = list(table[classes[0]])
-        if all(value is not None and value >= 0 for value in values):  # -1 and nothing: unlabelled
-            labels = dict(zip(store.names, map(int, values), strict=True))
+    store = TableStore(Path(source), table.cast_column(column, datasets.Image(decode=False)), column)
+    label_column = _choose(label_column, [name for name in features if name not in images], source, "column of labels")
+    if not label_column:
+        label_column = next((name for name in features if isinstance(features[name], datasets.ClassLabel)), "")
+    labels, classes = _labels(table, label_column, getattr(features.get(label_column), "names", None), source)
     return Source(
         store=store,
         names=tuple(store.names),
-        annotations=Annotations(labels=labels),
-        classes=tuple(features[classes[0]].names) if labels else (),
+        annotations=Annotations(labels=None if labels is None else dict(zip(store.names, labels, strict=True))),
+        classes=classes,
     )
+
+
+def _choose(wanted: str, known: list[str], source: str, what: str) -> str:
+    if wanted and wanted not in known:
+        raise DataError(f"{source}: has no {what} {wanted!r}; {nearest(wanted, known)}")
+    return wanted
+
+
+def _labels(table: Any, column: str, names: list[str] | None, source: str) -> tuple[list[int] | None, tuple[str, ...]]:
+    """Classes of the rows and their names; None where rows are unlabelled (-1 or nothing), or without a column.
+
+    Whole numbers are classes as they are; texts are numbered in alphabetical order.
+    """
+    if not column:
+        return None, ()
+    values = list(table[column])
+    if any(value is None or value == -1 for value in values):
+        return None, ()
+    if all(isinstance(value, str) for value in values):
+        classes = tuple(sorted(set(values)))
+        index = {name: number for number, name in enumerate(classes)}
+        return [index[value] for value in values], classes
+    if not all(isinstance(value, int) and value >= 0 for value in values):
+        raise DataError(f"{source}: the column {column} holds no classes (whole numbers or texts)")
+    return [int(value) for value in values], tuple(names or ())
 
 
 def _choose_split(found: Any, split: str | None, source: str) -> Any:

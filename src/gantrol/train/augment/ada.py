@@ -130,7 +130,10 @@ class AdaConfig:
     def check_images(self, resolution_px: int, channels: int) -> None:
         """Raises ConfigError for images that the pipeline cannot take."""
         if channels not in (1, 3):
-            raise ConfigError(f"channels={channels}: the augmentation ada takes images of 1 or 3 channels")
+            raise ConfigError(
+                f"channels={channels}: the augmentation ada takes grey or RGB images; "
+                "choose --augment diffaugment or none, or make the dataset opaque with `gantrol data import`"
+            )
         if self.band_filter > 0 and resolution_px <= FILTER_REACH_PX:
             raise ConfigError(f"band_filter={self.band_filter:g}: needs images of more than {FILTER_REACH_PX} px")
 
