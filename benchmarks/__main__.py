@@ -40,9 +40,13 @@ def main(argv: list[str] | None = None) -> int:
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    from benchmarks import data, generation, ops, training
+    from benchmarks import data, data_import, generation, metrics, ops, training
 
-    known = [chosen for module in (generation, training, ops, data) for chosen in module.benchmarks(effort)]
+    known = [
+        chosen
+        for module in (generation, training, ops, data, data_import, metrics)
+        for chosen in module.benchmarks(effort)
+    ]
     text = (options.only or "").lower()
     chosen = [benchmark for benchmark in known if text == benchmark.name] or [
         benchmark for benchmark in known if text in benchmark.name.lower() or text in benchmark.group.lower()

@@ -22,6 +22,7 @@ from gantrol.models import LadderConfig, StyleGAN2Config, StyleGAN2Discriminator
 from gantrol.train.augment import AdaConfig, AugmentConfig, DiffAugmentConfig
 from gantrol.train.config import AdamConfig, LossConfig, TrainConfig
 from gantrol.train.cotrain import CoTrainConfig
+from gantrol.train.evaluation import EvaluationConfig
 from gantrol.train.locality import LocalityConfig
 from gantrol.train.presets import DISCRIMINATOR_PRESETS, PRESETS, SCALES
 
@@ -128,6 +129,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "loss-config": lambda: config_fields(LossConfig),
     "cotrain-config": lambda: config_fields(CoTrainConfig),
     "locality-config": lambda: config_fields(LocalityConfig),
+    "evaluation-config": lambda: config_fields(EvaluationConfig),
     "augment-config": lambda: config_fields(AugmentConfig),
     "ada-config": lambda: config_fields(AdaConfig),
     "diffaugment-config": lambda: config_fields(DiffAugmentConfig),

@@ -284,7 +284,10 @@ def test_tables_are_current(page: Path) -> None:
     assert tables.renew(text) == text, f"{page.name} is out of date: run .venv/bin/python docs/tables.py"
 
 
-SELF_DESCRIBED = ("cli", "faces", "styles", "avatars", "sources", "augment", "convert", "control", "predictors")
+SELF_DESCRIBED = (
+    *("cli", "faces", "styles", "avatars", "sources", "augment", "convert", "control", "predictors"),
+    *("kernels", "metrics", "networks", "report"),
+)
 """Packages whose __init__.py says which module does what; the tree in the README names the folder alone."""
 
 

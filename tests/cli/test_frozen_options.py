@@ -93,6 +93,7 @@ def test_promised_options_are_there() -> None:
         "video": "MODEL out kind set sweep",
         "mix": "MODEL rows cols layers out",
         "evaluate": "MODEL data metrics samples features json",
+        "report": "RUN out",
         "info": "WHAT",
     }
     for name, arguments in promised.items():

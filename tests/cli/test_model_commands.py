@@ -133,8 +133,8 @@ def test_evaluate_writes_named_numbers(
 
 
 def test_evaluate_checks_before_it_works(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="unknown metric 'kid'"):
-        gantrol("evaluate", folder, "--metrics", "fid,kid")
+    with pytest.raises(ConfigError, match="unknown metric 'kidd'"):
+        gantrol("evaluate", folder, "--metrics", "fid,kidd")
     with pytest.raises(ConfigError, match="--data"):
         gantrol("evaluate", folder)
 

@@ -52,6 +52,7 @@ COMMANDS = {
     "mix": Command("mix", "Mix", "a style-mixing table from a model"),
     "project": Command("project", "Project", "the latent of a picture, and a model tuned to draw it"),
     "evaluate": Command("evaluate", "Evaluate", "quality metrics of a model"),
+    "report": Command("report", "Report", "one HTML page about a run: samples over time, curves, metrics, config"),
     "spectra": Command("spectra", "Spectra", "average power spectra of datasets and models, as a picture"),
     "import": Command("import_checkpoint", "ImportCheckpoint", "turn an official StyleGAN2/3 pickle into a model"),
     "info": Command("info", "Info", "what a model, run or dataset is"),

@@ -37,6 +37,8 @@ class Train:
 
     Example: gantrol train --preset stylegan3-t --data faces.zip --out runs/controlled --control age,pose,light,identity
 
+    Example: gantrol train --preset stylegan3-t --data faces.zip --out runs/scored --metrics fid,eqt --metrics-every 200
+
     Example: gantrol train --resume runs/first
     """
 
@@ -78,6 +80,10 @@ class Train:
     """With --control: the folder of the predictors that read them; by default the bundled ones, for portraits."""
     anchors: bool = False
     """With --control: prescribe which value each latent stands for; learns control from far fewer images (ours)."""
+    metrics: str | None = None
+    """Score the model while it trains and keep the best checkpoint: by commas, as for `gantrol evaluate`."""
+    metrics_every: float | None = None
+    """Thousands of images between two scores; by default a twentieth of the training, with --metrics fid."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number type of the layers that may use a lower one; auto takes what suits the device."""
     x_flip: bool = False
@@ -136,6 +142,7 @@ def run(options: Train) -> int:
         else:
             write_config(folder, config, command)
     fabric.barrier()
+    is_done = False
     try:
         with reporter(config, options.minutes, is_quiet=not fabric.is_global_zero) as report:
             is_done = train(
@@ -151,12 +158,25 @@ def run(options: Train) -> int:
         if options.resume is None and fabric.is_global_zero:
             discard_run(folder)  # unless there is a checkpoint to continue from
         raise
+    finally:
+        if fabric.is_global_zero and has_checkpoint(folder):
+            _write_report(folder)
     if not is_done:
         print(f"stopped; everything so far is saved: gantrol train --resume {folder}", file=sys.stderr)
         return INTERRUPTED
     if fabric.is_global_zero:
         print(f"{folder}  (next: gantrol generate {folder} --seeds 0-15 --out images --grid grid.png)")
     return 0
+
+
+def _write_report(folder: Path) -> None:
+    """RUN/report.html as it stands; what goes wrong is said in one line, because the training itself is saved."""
+    from gantrol.report import write_report
+
+    try:
+        write_report(folder)
+    except Exception as error:
+        print(f"the page {folder / 'report.html'} was not written: {' '.join(str(error).split())}", file=sys.stderr)
 
 
 _MAY_CHANGE = ("resume", "kimg", "minutes", "device", "devices", "nodes")
@@ -245,10 +265,25 @@ def _new_config(options: Train) -> tuple[Path, Any, Source | None]:
         config = _controlled(config, options, dataset, None if source is None else source.generator.w_dim)
     elif options.predictors is not None or options.anchors:
         raise ConfigError("--predictors and --anchors are about what --control names: give --control too")
+    if options.metrics is not None or options.metrics_every is not None:
+        config = _evaluated(config, options)
     config = override(config, options.overrides)
     if options.freeze_d:
         config = replace(config, discriminator=freeze_blocks(config.discriminator, options.freeze_d))
     return options.out, config, source
+
+
+def _evaluated(config: Any, options: Train) -> Any:
+    """The config with the schedule of --metrics and --metrics-every."""
+    from gantrol.train.evaluation import EvaluationConfig
+
+    every_kimg = options.metrics_every
+    if every_kimg is not None and not 0 < every_kimg < math.inf:
+        raise ConfigError(f"--metrics-every {every_kimg:g}: expected a positive number of thousand images")
+    changes: dict[str, Any] = {"every_kimg": config.kimg / 20 if every_kimg is None else every_kimg}
+    if options.metrics is not None:
+        changes["metrics"] = tuple(name.strip() for name in options.metrics.split(",") if name.strip())
+    return replace(config, evaluation=EvaluationConfig(**changes))
 
 
 def _controlled(config: Any, options: Train, dataset: Any, width: Any) -> Any:
