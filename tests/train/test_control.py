@@ -167,6 +167,26 @@ def with_anchors(with_control: TrainConfig) -> TrainConfig:
     return replace(with_control, control=replace(with_control.control, anchors=anchors, reconstruction=alone))
 
 
+def test_the_two_weights_scale_terms_and_anchors(with_anchors: TrainConfig) -> None:
+    """The whole loss is the sum of two parts, each in proportion to its weight."""
+    z = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    slices = {"age": slice(0, 5), "yaw": slice(5, 10), "other": slice(10, 16)}
+
+    def loss(contrastive: float, anchor: float) -> float:
+        config = replace(with_anchors.control, contrastive_weight=contrastive, anchor_weight=anchor)
+        objective = load_objective(config, "cpu", torch.float32)
+        assert objective is not None
+        return objective(images, PairPlan(("age", "yaw", "other", "age")), z, slices)[0].item()
+
+    assert loss(0, 0) == 0
+    assert loss(1, 0) > 0
+    assert loss(0, 1) > 0
+    assert loss(0.5, 3) == pytest.approx(0.5 * loss(1, 0) + 3 * loss(0, 1), rel=1e-5)
+    with pytest.raises(ConfigError, match=r"control.anchor_weight=-1"):
+        replace(with_anchors.control, anchor_weight=-1)
+
+
 def test_reconstruction_alone_leaves_the_discriminator_as_it_is(with_anchors: TrainConfig) -> None:
     state = TrainState(with_anchors, "cpu")
     objective = load_objective(with_anchors.control, "cpu", torch.float32)

@@ -50,6 +50,8 @@ class ControlObjective:
         terms: of the attributes.
         predictors: that read them; on the device of the images.
         anchors: values that sub-vectors stand for, of some of these attributes.
+        contrastive_weight: times the weights of all terms.
+        anchor_weight: times the weights of all anchors.
         dtype: in which the predictors may compute.
 
     Raises:
@@ -62,6 +64,8 @@ class ControlObjective:
         predictors: PredictorSet,
         *,
         anchors: Sequence[Anchor] = (),
+        contrastive_weight: float = 1.0,
+        anchor_weight: float = 1.0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         if not terms:
@@ -69,6 +73,8 @@ class ControlObjective:
         self.terms = tuple(terms)
         self.anchors = {anchor.attribute: anchor for anchor in anchors if anchor.weight > 0}
         self.predictors = with_border(predictors) if OTHER in self.anchors else predictors
+        self.contrastive_weight = contrastive_weight
+        self.anchor_weight = anchor_weight
         self.dtype = dtype
         self.predictors.require([*(term.attribute for term in terms), *self.anchors])
 
@@ -100,14 +106,14 @@ class ControlObjective:
             name = term.attribute
             distances = self.predictors.pairwise(name, features[name].float())
             found = contrastive_terms(distances, plan.rows(name), term.tau_same, term.tau_different)
-            total = total + found.loss * term.weight
+            total = total + found.loss * (term.weight * self.contrastive_weight)
             stats |= {f"control/{name}/loss": found.loss, f"control/{name}/different": found.different}
             if found.same is not None:
                 stats[f"control/{name}/same"] = found.same
         for name, anchor in self.anchors.items():
             numbers = anchor.numbers(self.predictors, features[name].float())
             error = anchor.loss(numbers, z[:, slices[name]])
-            total = total + error * anchor.weight
+            total = total + error * (anchor.weight * self.anchor_weight)
             stats[f"control/{name}/anchor"] = error
         return total, {"loss/control": total, **stats}
 

@@ -72,10 +72,17 @@ class ControlConfig:
     """The contrastive losses, one per attribute."""
     anchors: tuple[Anchor, ...] = ()
     """Values that sub-vectors stand for; none in the paper's training."""
+    contrastive_weight: float = 1.0
+    """Times the weights of all terms: lower it where the samples please the predictors and look like nothing."""
+    anchor_weight: float = 1.0
+    """Times the weights of all anchors."""
     reconstruction: ReconstructionConfig = field(default_factory=ReconstructionConfig)
     """Learning from real images through the anchors; off in the paper's training."""
 
     def __post_init__(self) -> None:
+        for weight in ("contrastive_weight", "anchor_weight"):
+            if not 0 <= getattr(self, weight) < math.inf:
+                raise ConfigError(f"control.{weight}={getattr(self, weight)}: expected 0 or more")
         names = [term.attribute for term in self.terms]
         if len(set(names)) != len(names):
             raise ConfigError(f"control.terms: {', '.join(names)}: each attribute only once")
@@ -182,7 +189,14 @@ def load_objective(config: ControlConfig, device: torch.device | str, dtype: tor
             f"{config.predictors}: these are not the predictors that this run began with; put those back, or start a "
             "new run with --init"
         )
-    return ControlObjective(config.terms, predictors.to(device), anchors=config.anchors, dtype=dtype)
+    return ControlObjective(
+        config.terms,
+        predictors.to(device),
+        anchors=config.anchors,
+        contrastive_weight=config.contrastive_weight,
+        anchor_weight=config.anchor_weight,
+        dtype=dtype,
+    )
 
 
 def resolved_name(predictors: str | Path) -> str:
