@@ -449,7 +449,8 @@ def run(arguments: list[str]) -> Any:
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = {"about": {"errors": [{"attribute": "age", "unit": "years", "error": 4.5, "guessing": 9.0}]}}
     manifest["about"]["errors"][0] |= {"correlation": 0.9, "images": 77}
-    monkeypatch.setattr("gantrol.metrics.image_sources.load", lambda *_, **__: toy(style=Control("", 0.0, 1.0, 0.0, "")))
+    model = toy(style=Control("", 0.0, 1.0, 0.0, ""))
+    monkeypatch.setattr("gantrol.metrics.image_sources.load", lambda *_, **__: model)
     monkeypatch.setattr(control_module, "load_predictors", lambda _: READERS)
     monkeypatch.setattr(control_module, "read_manifest", lambda _: manifest)
     record, plot = tmp_path / "r.json", tmp_path / "p.png"
