@@ -18,10 +18,10 @@ comma := ,
 demo: $(VENV)/.installed-metrics+video
 	$(BIN)/gantrol demo --out demo
 
-test: $(VENV)/.installed-dev+avatars+metrics+video+readers+predictors
+test: $(VENV)/.installed-dev+avatars+metrics+video+readers+predictors+export
 	$(BIN)/python -m pytest
 
-check: $(VENV)/.installed-dev+avatars+metrics+video+readers+predictors
+check: $(VENV)/.installed-dev+avatars+metrics+video+readers+predictors+export
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -286,7 +286,7 @@ def test_tables_are_current(page: Path) -> None:
 
 SELF_DESCRIBED = (
     *("cli", "faces", "styles", "avatars", "sources", "augment", "convert", "control", "predictors"),
-    *("kernels", "metrics", "networks", "report"),
+    *("kernels", "metrics", "networks", "report", "export"),
 )
 """Packages whose __init__.py says which module does what; the tree in the README names the folder alone."""
 
@@ -314,7 +314,7 @@ def test_the_api_page_names_what_is_public() -> None:
     """Functions and classes in `__all__` of the packages are on the page; values, aliases and packages need not be."""
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"\.\. auto(?:function|class):: (\w+)", page))
-    for package in ("", ".ops", ".models", ".data", ".data.faces", ".metrics"):
+    for package in ("", ".ops", ".models", ".data", ".data.faces", ".metrics", ".export"):
         module = importlib.import_module(f"gantrol{package}")
         for name in module.__all__:
             value = getattr(module, name)

@@ -55,12 +55,13 @@ LAYERS: dict[str, set[str]] = {
     "films": BASE | {"controls", "models", "model", "mixing", "sample", "pictures"},
     "metrics": BASE
     | {"ops", "models", "control", "controls", "data", "model", "sample", "pictures", "checkpoint", "hub"},
+    "export": BASE | {"models", "control", "controls", "model", "ops", "sample"},
     "project": BASE | {"data", "models", "model", "sample", "metrics", "checkpoint", "pictures"},
     "train": BASE | {"ops", "models", "control", "data", "checkpoint", "pictures", "sample", "model", "hub", "metrics"},
     "report": BASE | {"train", "metrics", "checkpoint", "hub", "pictures"},
     "cli": BASE
     | {"data", "models", "train", "model", "model_card", "hub", "sample", "metrics", "pictures", "video", "checkpoint"}
-    | {"convert", "control", "controls", "films", "strips", "mixing", "project", "report"},
+    | {"convert", "control", "controls", "films", "strips", "mixing", "project", "report", "export"},
 }
 
 

@@ -94,6 +94,7 @@ def test_promised_options_are_there() -> None:
         "mix": "MODEL rows cols layers out",
         "evaluate": "MODEL data metrics samples features json",
         "report": "RUN out",
+        "export": "MODEL format out",
         "info": "WHAT",
     }
     for name, arguments in promised.items():

@@ -55,6 +55,7 @@ COMMANDS = {
     "report": Command("report", "Report", "one HTML page about a run: samples over time, curves, metrics, config"),
     "spectra": Command("spectra", "Spectra", "average power spectra of datasets and models, as a picture"),
     "import": Command("import_checkpoint", "ImportCheckpoint", "turn an official StyleGAN2/3 pickle into a model"),
+    "export": Command("export", "Export", "a model as one ONNX or pt2 file, which runs without gantrol"),
     "info": Command("info", "Info", "what a model, run or dataset is"),
 }
 
