@@ -1,7 +1,8 @@
 """Operators: alias-free resampling and nonlinearity, biased activations, modulated convolutions.
 
 Each is a pure function with the argument names that users of StyleGAN code know, and a readable reference beside the
-fast path (`impl="reference"`).
+fast paths (`impl="reference"`). On CUDA the fast paths are fused kernels (`kernels`), elsewhere torch's own operations;
+`paths` decides, and records what ran.
 """
 
 from gantrol.ops.bias_act import ACTIVATIONS, bias_act

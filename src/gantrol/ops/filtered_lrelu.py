@@ -6,7 +6,8 @@ With A the upsampling and B the downsampling operator (both linear, see `resampl
 
 where σ ∈ {gain, gain·slope, 0} is the slope at each upsampled sample. The nonlinearity is piecewise linear, so σ has no
 derivative and every further derivative is again of the form B (σ ⊙ A z) or its transpose: one operator, `_sloped`,
-closes the set.
+closes the set. What is kept of the forward pass is σ: torch's operations keep the activated signal itself, the fused
+kernels (`gantrol.ops.kernels`) two bits a sample, as uint8.
 
 Dimensions: N batch, C channels, H W input pixels, U V upsampled pixels, h w output pixels.
 """
@@ -19,6 +20,9 @@ import torch
 import torch.nn.functional as F
 
 from gantrol.errors import ConfigError
+from gantrol.ops.bias_act import representable
+from gantrol.ops.blocks import activate_between
+from gantrol.ops.paths import check_implementation, note_path, refuse_kernels, wants_kernels
 from gantrol.ops.resample import (
     Padding,
     Resampling,
@@ -26,6 +30,7 @@ from gantrol.ops.resample import (
     check_image,
     parse_padding,
     resample,
+    stage,
     taps_shape,
     upfirdn2d_reference,
 )
@@ -35,6 +40,19 @@ def _stages(
     packed_up: list[int], up_gain: float, packed_down: list[int], down_gain: float
 ) -> tuple[Resampling, Resampling]:
     return Resampling.unpack(packed_up, up_gain), Resampling.unpack(packed_down, down_gain)
+
+
+def _fuses(
+    impl: str, x: torch.Tensor, fu: torch.Tensor | None, fd: torch.Tensor | None, up: Resampling, down: Resampling
+) -> bool:
+    """Whether the fused kernel computes this; if asked for by name, it must."""
+    if not wants_kernels(impl, x):
+        return False
+    from gantrol.ops.kernels.tiling import has_tiles
+
+    if has_tiles(up, fu, down, fd, (x.shape[2], x.shape[3])):
+        return True
+    return refuse_kernels(impl, "filters this long")
 
 
 @torch.library.custom_op("gantrol::filtered_lrelu", mutates_args=())
@@ -50,12 +68,32 @@ def _filtered_lrelu_op(
     slope: float,
     clamp: float,
     keep: bool,
+    impl: str = "auto",
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(y, v): the result and, if `keep`, the activated upsampled signal [N, C, U, V] from which σ is read back."""
+    """(y, v): the result and, if `keep`, what σ is read from: the activated samples [N, C, U, V], or bits of them."""
     up, down = _stages(packed_up, up_gain, packed_down, down_gain)
     if x.numel() == 0:
         middle = up.output_size((x.shape[2], x.shape[3]), taps_shape(fu))
         return x.new_empty(*x.shape[:2], *down.output_size(middle, taps_shape(fd))), x.new_empty(0)
+    if _fuses(impl, x, fu, fd, up, down):
+        from gantrol.ops.kernels import filtered_lrelu as kernels
+
+        note_path("filtered_lrelu", "triton")
+        return kernels.filtered_lrelu(x, b, fu, fd, up, down, slope, clamp, keep=keep)
+    if x.device.type == "cpu":
+        note_path("filtered_lrelu", "blocks")
+        size = (x.shape[2], x.shape[3])
+
+        def activate(block: torch.Tensor, _planes: slice, _rows: slice, is_near: bool) -> None:
+            if slope != 1:
+                F.leaky_relu_(block, slope)
+            if is_near:  # trained networks hardly ever come near the clamp
+                block.clamp_(-clamp, clamp)
+
+        stages = stage(x, fu, up, size), stage(x, fd, down, up.output_size(size, taps_shape(fu)))
+        y, kept = activate_between(x, b, *stages, activate, limit=clamp / max(slope, 1), keep=keep)
+        return y, x.new_empty(0) if kept is None else kept
+    note_path("filtered_lrelu", "torch")
     x = (x if b is None else x + b.to(x.dtype)[:, None, None]).contiguous()
     # gain is part of the up matrices: lrelu(gain·u) = gain·lrelu(u).
     v = resample(x, fu, up)
@@ -73,12 +111,18 @@ def _filtered_lrelu_op(
 
 @_filtered_lrelu_op.register_fake
 def _(  # type: ignore[no-untyped-def]
-    x, b, fu, fd, packed_up, up_gain, packed_down, down_gain, slope, clamp, keep
+    x, b, fu, fd, packed_up, up_gain, packed_down, down_gain, slope, clamp, keep, impl="auto"
 ):
     up, down = _stages(packed_up, up_gain, packed_down, down_gain)
     middle = up.output_size((x.shape[2], x.shape[3]), taps_shape(fu))
     y = x.new_empty(*x.shape[:2], *down.output_size(middle, taps_shape(fd)))
-    return y, x.new_empty(*x.shape[:2], *middle) if keep else x.new_empty(0)
+    if not keep:
+        return y, x.new_empty(0)
+    if _fuses(impl, x, fu, fd, up, down):
+        from gantrol.ops.kernels.tiling import codes_shape
+
+        return y, x.new_empty(codes_shape(x, middle), dtype=torch.uint8)
+    return y, x.new_empty(*x.shape[:2], *middle)
 
 
 @torch.library.custom_op("gantrol::sloped", mutates_args=())
@@ -94,17 +138,42 @@ def _sloped_op(
     slope: float,
     clamp: float,
 ) -> torch.Tensor:
-    """B (σ(v) ⊙ A z), linear in z; σ(v) is 1 where v > 0, slope where v ≤ 0, and 0 where v is clamped."""
+    """B (σ(v) ⊙ A z), linear in z; σ(v) is 1 where v > 0, slope where v ≤ 0, and 0 where v is clamped.
+
+    v is the signal, or the bits that the fused kernel kept of it.
+    """
     a, b = _stages(packed_a, a_gain, packed_b, b_gain)
     if z.numel() == 0:
         middle = a.output_size((z.shape[2], z.shape[3]), taps_shape(fa))
         return z.new_empty(*z.shape[:2], *b.output_size(middle, taps_shape(fb)))
+    if v.dtype == torch.uint8:
+        from gantrol.ops.kernels import filtered_lrelu as kernels
+
+        note_path("sloped", "triton")
+        return kernels.sloped(z, v, fa, fb, a, b, slope)
+    if z.device.type == "cpu":
+        note_path("sloped", "blocks")
+        size = (z.shape[2], z.shape[3])
+        signal = v.flatten(0, 1)  # [N·C, U, V]
+        bound = representable(clamp, v.dtype)
+
+        def activate(block: torch.Tensor, planes: slice, rows: slice, _is_near: bool) -> None:
+            of_block = signal[planes, rows]
+            if slope != 1:
+                torch.ops.aten.leaky_relu_backward(block, of_block, slope, True, grad_input=block)
+            if math.isfinite(clamp):
+                torch.ops.aten.hardtanh_backward(block, of_block, -bound, bound, grad_input=block)
+
+        stages = stage(z, fa, a, size), stage(z, fb, b, a.output_size(size, taps_shape(fa)))
+        return activate_between(z, None, *stages, activate, limit=math.inf, keep=False)[0]
+    note_path("sloped", "torch")
     z = z.contiguous()
     t = resample(z, fa, a)
     if slope != 1:
         t = torch.ops.aten.leaky_relu_backward(t, v, slope, True)
     if math.isfinite(clamp):
-        t = torch.ops.aten.hardtanh_backward(t, v, -clamp, clamp)
+        bound = representable(clamp, v.dtype)
+        t = torch.ops.aten.hardtanh_backward(t, v, -bound, bound)
     y = resample(t, fb, b)
     return y.clone() if y.data_ptr() == z.data_ptr() else y
 
@@ -133,7 +202,7 @@ def _transpose(ctx, grad):  # type: ignore[no-untyped-def]
 
 
 def _filtered_lrelu_setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    x, b, fu, fd, packed_up, up_gain, packed_down, down_gain, slope, clamp, _ = inputs
+    x, b, fu, fd, packed_up, up_gain, packed_down, down_gain, slope, clamp, *_ = inputs
     up, down = _stages(packed_up, up_gain, packed_down, down_gain)
     _save(ctx, output[1], up, down, fu, fd, (x.shape[2], x.shape[3]), slope, clamp)
     ctx.bias_dtype = None if b is None else b.dtype
@@ -142,7 +211,7 @@ def _filtered_lrelu_setup(ctx, inputs, output) -> None:  # type: ignore[no-untyp
 def _filtered_lrelu_backward(ctx, grad, _grad_v):  # type: ignore[no-untyped-def]
     dx = _transpose(ctx, grad)
     db = dx.sum([0, 2, 3]).to(ctx.bias_dtype) if ctx.bias_dtype is not None and ctx.needs_input_grad[1] else None
-    return dx, db, None, None, None, None, None, None, None, None, None
+    return dx, db, *[None] * 10
 
 
 def _sloped_setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
@@ -152,7 +221,7 @@ def _sloped_setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 
 
 def _sloped_backward(ctx, grad):  # type: ignore[no-untyped-def]
-    return _transpose(ctx, grad), None, None, None, None, None, None, None, None, None
+    return _transpose(ctx, grad), *[None] * 9
 
 
 _filtered_lrelu_op.register_autograd(_filtered_lrelu_backward, setup_context=_filtered_lrelu_setup)
@@ -201,7 +270,7 @@ def filtered_lrelu(
 
     Args:
         x: [N, C, H, W], any floating type.
-        fu, fd: taps [n] (separable) or [h, w], float32; None is the identity.
+        fu, fd: taps [n] (separable) or [h, w], float32, on any device; None is the identity.
         b: bias [C] added before the upsampling, so that padding stays zero; or None.
         up, down: integer factors.
         padding: at the upsampled rate; a number, (x, y) or (left, right, top, bottom); negative crops.
@@ -209,7 +278,7 @@ def filtered_lrelu(
         slope: of the negative side, ≥ 0.
         clamp: bound on the magnitude of the upsampled signal after gain, or None.
         flip_filter: False convolves, True correlates.
-        impl: "auto", or "reference" for the plain definition.
+        impl: "auto", "triton" to insist on the fused kernel, or "reference" for the plain definition.
 
     Returns:
         [N, C, h, w] of x's type, h = ⌊(H·up + top + bottom − (n_u−1) − (n_d−1) + down − 1)/down⌋.
@@ -220,6 +289,7 @@ def filtered_lrelu(
 
     Source: StyleGAN3 paper, section 3.1 and appendix D.
     """
+    check_implementation(impl)
     check_image(x)
     check_filter(fu, "fu")
     check_filter(fd, "fd")
@@ -236,11 +306,9 @@ def filtered_lrelu(
         raise ConfigError(f"nothing is left of {tuple(x.shape[2:])} pixels after padding {first.pads} and filtering")
     if impl == "reference":
         return filtered_lrelu_reference(x, fu, fd, b, first, second, gain, slope, clamp)
-    if impl != "auto":
-        raise ConfigError(f"impl={impl!r}: expected 'auto' or 'reference'")
     keep = torch.is_grad_enabled() and (x.requires_grad or (b is not None and b.requires_grad))
     bound = math.inf if clamp is None else float(clamp)
     y, _ = _filtered_lrelu_op(
-        x, b, fu, fd, first.pack(), first.gain * gain, second.pack(), second.gain, float(slope), bound, keep
+        x, b, fu, fd, first.pack(), first.gain * gain, second.pack(), second.gain, float(slope), bound, keep, impl
     )
     return y

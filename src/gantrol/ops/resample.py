@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 
 from gantrol.errors import ConfigError
+from gantrol.ops.blocks import WIDE, Axis, Stage, planes_of, resample_in_blocks
+from gantrol.ops.paths import check_implementation, note_path, refuse_kernels, wants_kernels
 
 Padding = int | Sequence[int]
 
@@ -117,7 +119,7 @@ class _SeparableFactors:
         return pairs
 
 
-_separable_factors = _SeparableFactors()
+separable_factors = _SeparableFactors()
 
 
 def axis_matrices(
@@ -129,7 +131,7 @@ def axis_matrices(
     elif f.ndim == 1:
         pairs = [(f, f)]
     else:
-        pairs = _separable_factors(f)
+        pairs = separable_factors(f)
     ny, nx = taps_shape(f)
     left, right, top, bottom = r.pads
     reverse = not r.flip_filter  # a convolution reads the taps backwards
@@ -146,12 +148,24 @@ def axis_matrices(
     ]
 
 
+def stage(x: torch.Tensor, f: torch.Tensor | None, r: Resampling, size: tuple[int, int]) -> Stage:
+    """The resampling of images of `size` (H, W) in x's type, as blocks of its matrices are taken from it."""
+    ny, nx = taps_shape(f)
+    left, _, top, _ = r.pads
+    pairs = axis_matrices(f, r, size, x.dtype, x.device)
+    return Stage(pairs, Axis(r.up[1], r.down[1], top, ny), Axis(r.up[0], r.down[0], left, nx))
+
+
 def resample(x: torch.Tensor, f: torch.Tensor | None, r: Resampling) -> torch.Tensor:
     """`upfirdn2d` of a contiguous, non-empty x [N, C, H, W] as Σ M_y x M_xᵀ; x itself where nothing is to be done."""
     if f is None and r == Resampling(flip_filter=r.flip_filter, gain=r.gain):
         return x if r.gain == 1 else x * r.gain
+    banded = stage(x, f, r, (x.shape[2], x.shape[3]))
+    if x.device.type == "cpu" and max(*banded.output_size, *x.shape[2:]) > WIDE:
+        note_path("resample", "blocks")
+        return resample_in_blocks(x, banded)
     result: torch.Tensor | None = None
-    for my, mx in axis_matrices(f, r, (x.shape[2], x.shape[3]), x.dtype, x.device):
+    for my, mx in banded.pairs:
         # The axis that shrinks most (or grows least) goes first.
         rows_first = my.shape[0] * mx.shape[1] < my.shape[1] * mx.shape[0]
         y = torch.matmul(torch.matmul(my, x), mx.T) if rows_first else torch.matmul(my, torch.matmul(x, mx.T))
@@ -175,7 +189,7 @@ def upfirdn2d_reference(x: torch.Tensor, f: torch.Tensor | None, r: Resampling) 
     if f is None:
         x = x * r.gain
     else:
-        taps = (f * r.gain ** (f.ndim / 2)).to(x.dtype) if r.gain >= 0 else f.to(x.dtype)
+        taps = (f * r.gain ** (f.ndim / 2) if r.gain >= 0 else f).to(x)
         if not r.flip_filter:
             taps = taps.flip(list(range(taps.ndim)))
         if taps.ndim == 2:
@@ -193,22 +207,34 @@ def upfirdn2d_reference(x: torch.Tensor, f: torch.Tensor | None, r: Resampling) 
 
 
 @torch.library.custom_op("gantrol::upfirdn2d", mutates_args=())
-def _upfirdn2d_op(x: torch.Tensor, f: torch.Tensor | None, packed: list[int], gain: float) -> torch.Tensor:
+def _upfirdn2d_op(
+    x: torch.Tensor, f: torch.Tensor | None, packed: list[int], gain: float, impl: str = "auto"
+) -> torch.Tensor:
     r = Resampling.unpack(packed, gain)
     if x.numel() == 0:
         return x.new_empty(*x.shape[:2], *r.output_size((x.shape[2], x.shape[3]), taps_shape(f)))
-    y = resample(x.contiguous(), f, r)
+    if wants_kernels(impl, x):
+        from gantrol.ops.kernels.tiling import has_blocks
+
+        if has_blocks(r, f, (x.shape[2], x.shape[3])) or refuse_kernels(impl, "a filter this long"):
+            from gantrol.ops.kernels import upfirdn
+
+            note_path("upfirdn2d", "triton")
+            return upfirdn.upfirdn2d(x, f, r)
+    note_path("upfirdn2d", "torch")
+    x = planes_of(x).view(x.shape) if x.device.type == "cpu" else x.contiguous()
+    y = resample(x, f, r)
     return y.clone() if y.data_ptr() == x.data_ptr() else y  # an operator never returns its input
 
 
 @_upfirdn2d_op.register_fake
-def _(x: torch.Tensor, f: torch.Tensor | None, packed: list[int], gain: float) -> torch.Tensor:
+def _(x: torch.Tensor, f: torch.Tensor | None, packed: list[int], gain: float, impl: str = "auto") -> torch.Tensor:
     r = Resampling.unpack(packed, gain)
     return x.new_empty(*x.shape[:2], *r.output_size((x.shape[2], x.shape[3]), taps_shape(f)))
 
 
 def _upfirdn2d_setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    x, f, packed, gain = inputs
+    x, f, packed, gain, ctx.impl = inputs
     r = Resampling.unpack(packed, gain)
     ctx.adjoint = r.adjoint((x.shape[2], x.shape[3]), taps_shape(f))
     ctx.save_for_backward(f)
@@ -216,7 +242,8 @@ def _upfirdn2d_setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-de
 
 def _upfirdn2d_backward(ctx, grad):  # type: ignore[no-untyped-def]
     (f,) = ctx.saved_tensors
-    return _upfirdn2d_op(grad, f, ctx.adjoint.pack(), ctx.adjoint.gain), None, None, None
+    dx = _upfirdn2d_op(grad, f, ctx.adjoint.pack(), ctx.adjoint.gain, ctx.impl)
+    return dx, None, None, None, None
 
 
 _upfirdn2d_op.register_autograd(_upfirdn2d_backward, setup_context=_upfirdn2d_setup)
@@ -273,12 +300,12 @@ def upfirdn2d(
 
     Args:
         x: [N, C, H, W], any floating type.
-        f: taps [n] (applied to both axes) or [h, w], float32; None is the identity.
+        f: taps [n] (applied to both axes) or [h, w], float32, on any device; None is the identity.
         up, down: integer factors, or (x, y).
         padding: at the upsampled rate; a number, (x, y) or (left, right, top, bottom).
         flip_filter: False convolves, True correlates.
         gain: factor on the result.
-        impl: "auto", or "reference" for the plain definition.
+        impl: "auto", "triton" to insist on the fused kernels, or "reference" for the plain definition.
 
     Returns:
         [N, C, h, w] with h = ⌊(H·up + top + bottom − n)/down⌋ + 1, of x's type. Differentiable in x, to any order.
@@ -288,6 +315,7 @@ def upfirdn2d(
 
     Source: StyleGAN2 and StyleGAN3; the facts in StyleGAN3's appendix D.
     """
+    check_implementation(impl)
     check_image(x)
     check_filter(f)
     r = Resampling(
@@ -304,9 +332,7 @@ def upfirdn2d(
         )
     if impl == "reference":
         return upfirdn2d_reference(x, f, r)
-    if impl != "auto":
-        raise ConfigError(f"impl={impl!r}: expected 'auto' or 'reference'")
-    return _upfirdn2d_op(x, f, r.pack(), r.gain)
+    return _upfirdn2d_op(x, f, r.pack(), r.gain, impl)
 
 
 def filter2d(

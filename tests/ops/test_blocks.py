@@ -1,0 +1,171 @@
+"""The CPU's paths: blocks of banded matrices, modulated weights; each against the definition, and each really taken."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gantrol.models import StyleGAN2Config, StyleGAN3Config
+from gantrol.ops import (
+    design_lowpass_filter,
+    filtered_lrelu,
+    modulated_conv2d,
+    modulated_conv2d_resample,
+    setup_filter,
+    upfirdn2d,
+)
+from gantrol.ops.blocks import Axis, planes_of
+from gantrol.ops.paths import record_paths
+
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-6, torch.bfloat16: 4e-2, torch.float16: 5e-3}
+
+
+def taps(count: int, *, radial: bool = False) -> torch.Tensor:
+    found = design_lowpass_filter(count, cutoff=4, width=8, fs=64, radial=radial)
+    assert found is not None
+    return found
+
+
+def error(a: torch.Tensor, b: torch.Tensor) -> float:
+    """The largest difference, relative to the largest value."""
+    assert a.shape == b.shape
+    return ((a.double() - b.double()).abs().max() / b.double().abs().max()).item()
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(
+    ("size", "up", "down", "radial"),
+    [((13, 11), 2, 2, False), ((31, 93), 2, 2, False), ((43, 11), 4, 2, True), ((95, 31), 2, 4, False)],
+)
+def test_filtered_lrelu_in_blocks(
+    size: tuple[int, int], up: int, down: int, radial: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Odd sizes that fill no block, several planes, whole planes and bands of rows."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, *size).to(dtype)
+    b = torch.randn(3).to(dtype)
+    fu, fd = taps(6 * up), taps(6 * down, radial=radial)
+    options = {"fu": fu, "fd": fd, "b": b, "up": up, "down": down, "padding": (9, 8, 7, 10), "clamp": 1.5}
+    expected = filtered_lrelu(x.double(), **{**options, "b": b.double()}, impl="reference")  # type: ignore[arg-type]
+    for cache in (2**15, 2**20):
+        monkeypatch.setattr("gantrol.ops.blocks.CACHE_BYTES", cache)
+        with record_paths() as paths:
+            y = filtered_lrelu(x, **options)  # type: ignore[arg-type]
+        assert paths == {"filtered_lrelu.blocks": 1}
+        assert y.dtype == dtype
+        assert error(y, expected) < TOLERANCE[dtype]
+        turned = x.transpose(2, 3).contiguous().transpose(2, 3)
+        innermost = x.contiguous(memory_format=torch.channels_last)
+        for other in (turned, innermost):
+            assert error(filtered_lrelu(other, **options), expected) < TOLERANCE[dtype]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("cache", [2**15, 2**20])
+def test_gradients_in_blocks(cache: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First and second derivatives where a plane is several blocks, against the definition's."""
+    monkeypatch.setattr("gantrol.ops.blocks.CACHE_BYTES", cache)
+    torch.manual_seed(0)
+    x = torch.randn(2, 2, 45, 93, dtype=torch.float64, requires_grad=True)
+    b = torch.randn(2, dtype=torch.float64, requires_grad=True)
+    options = {"fu": taps(12), "fd": taps(12, radial=True), "up": 2, "down": 2, "padding": 9, "clamp": 0.7}
+    found = []
+    for impl in ("auto", "reference"):
+        with record_paths() as paths:
+            y = filtered_lrelu(x, b=b, impl=impl, **options)  # type: ignore[arg-type]
+            first = torch.autograd.grad(y.square().sum(), [x, b], create_graph=True)
+            second = torch.autograd.grad(first[0].square().sum(), [x, b])
+        if impl == "auto":
+            assert paths["filtered_lrelu.blocks"] == 1
+            assert paths["sloped.blocks"] >= 2
+        found.append([y, *first, *second])
+    for ours, expected in zip(*found, strict=True):
+        assert error(ours.detach(), expected.detach()) < 1e-10
+
+
+def test_wide_resampling_goes_by_blocks() -> None:
+    x = torch.randn(1, 2, 190, 33, dtype=torch.float64, requires_grad=True)
+    f = setup_filter([1, 3, 3, 1])
+    with record_paths() as paths:
+        y = upfirdn2d(x, f, up=2, padding=(2, 1, 2, 1))
+        (grad,) = torch.autograd.grad(y.square().sum(), x)
+    assert paths["resample.blocks"] == 2
+    expected = upfirdn2d(x, f, up=2, padding=(2, 1, 2, 1), impl="reference")
+    assert error(y, expected) < 1e-12
+    assert error(grad, torch.autograd.grad(expected.square().sum(), x)[0]) < 1e-12
+
+
+def test_the_clamp_acts_wherever_it_can() -> None:
+    """It is left out only where the input's magnitude excludes it; infinities and NaN do not slip through."""
+    f = taps(12)
+    for peak, is_near in ((1e-3, False), (0.9, True), (50.0, True)):
+        x = torch.full((1, 1, 20, 20), peak)
+        found, expected = (
+            filtered_lrelu(x, fu=f, fd=f, up=2, down=2, padding=9, clamp=1.0, impl=impl)
+            for impl in ("auto", "reference")
+        )
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+        assert (found.max() > 0.5) == is_near
+    x = torch.zeros(1, 1, 20, 20)
+    x[0, 0, 3, 3] = torch.nan
+    assert filtered_lrelu(x, fu=f, fd=f, up=2, down=2, padding=9, clamp=1.0).isnan().any()
+
+
+def test_axis_finds_the_inputs_below_outputs() -> None:
+    """Against the definition, for every block of a small axis."""
+    size, count = 7, 6
+    for up, down, pad in ((1, 1, 0), (2, 1, 3), (1, 2, 5), (4, 3, -2), (2, 2, 20)):
+        axis = Axis(up, down, pad, count)
+        for start in range(8):
+            for stop in range(start + 1, 9):
+                found = axis.inputs(slice(start, stop), size)
+                needed = [i for o in range(start, stop) for i in range(size) if 0 <= i * up + pad - o * down < count]
+                assert 0 <= found.start < found.stop <= size
+                assert all(found.start <= i < found.stop for i in needed)
+
+
+def test_planes_of_channels_last() -> None:
+    x = torch.randn(2, 65, 61, 63).bfloat16()
+    planes = planes_of(x.contiguous(memory_format=torch.channels_last))
+    assert planes.is_contiguous()
+    assert torch.equal(planes, x.reshape(130, 61, 63))
+
+
+@pytest.mark.parametrize("demodulate", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_one_image_modulates_the_weights(demodulate: bool, dtype: torch.dtype) -> None:
+    """The same as in a batch of two, where the signal is modulated."""
+    torch.manual_seed(0)
+    x, w, s = torch.randn(1, 6, 20, 20).to(dtype), torch.randn(5, 6, 3, 3), torch.randn(1, 6) + 1
+    gain = torch.tensor(0.7)
+    twice = [t.repeat(2, *[1] * (t.ndim - 1)) for t in (x, s)]
+    with torch.no_grad(), record_paths() as paths:
+        single = modulated_conv2d(x, w, s, demodulate=demodulate, padding=2, input_gain=gain)
+        f = setup_filter([1, 3, 3, 1])
+        resampled = modulated_conv2d_resample(x, w, s, up=2, padding=1, f=f, demodulate=demodulate)
+    assert paths["modulated_conv2d.weights"] == 2
+    with torch.no_grad(), record_paths() as paths:
+        pair = modulated_conv2d(twice[0], w, s.repeat(2, 1), demodulate=demodulate, padding=2, input_gain=gain)
+        up = modulated_conv2d_resample(twice[0], w, twice[1], up=2, padding=1, f=f, demodulate=demodulate)
+    assert paths["modulated_conv2d.weights"] == 0
+    assert error(single, pair[:1]) < TOLERANCE[dtype]
+    assert error(resampled, up[:1]) < TOLERANCE[dtype]
+
+
+def test_networks_take_the_fast_paths() -> None:
+    """Fails if a change of the networks silently leaves one of them."""
+    alias_free = StyleGAN3Config(
+        resolution_px=32, z_dim=8, w_dim=8, num_layers=4, channel_base=256, channel_max=8, margin_px=4
+    ).build()
+    style = StyleGAN2Config(resolution_px=32, z_dim=8, w_dim=8, channel_base=256, channel_max=8).build()
+    with torch.no_grad(), record_paths() as paths:
+        alias_free(torch.randn(1, 8), dtype=torch.bfloat16)
+    assert paths["filtered_lrelu.blocks"] == 4
+    assert paths["modulated_conv2d.weights"] == 5
+    assert paths["convolution.channels_last"] >= 1
+    assert paths["filtered_lrelu.torch"] == 0
+    with torch.no_grad(), record_paths() as paths:
+        style(torch.randn(1, 8))
+    assert paths["modulated_conv2d.weights"] >= 9
+    with record_paths() as paths:
+        alias_free(torch.randn(2, 8)).sum().backward()
+    assert paths["filtered_lrelu.blocks"] == paths["sloped.blocks"] == 4
