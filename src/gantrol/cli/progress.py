@@ -23,7 +23,7 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
-    """Yields `update(done, total)`: a bar on stderr once the work has lasted a second, in a pipe a line now and then."""
+    """Yields `update(done, total)`: a bar on stderr if work lasts over a second, in a pipe a line now and then."""
     console = Console(stderr=True)
     if console.is_terminal:
         with _live_bar(console, description) as update:
