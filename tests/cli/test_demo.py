@@ -59,7 +59,7 @@ def test_the_bundled_model_has_the_promised_controls() -> None:
         model.controls
     )
     pictures = model.generate([0, 1], controls={"age": 60, "yaw": -20}, truncation_psi=0.7)
-    assert [picture.size for picture in pictures] == [(64, 64)] * 2
+    assert [picture.size for picture in pictures] == [(32, 32)] * 2
     assert (
         pictures[0].tobytes() != model.generate([0], controls={"age": 20, "yaw": 20}, truncation_psi=0.7)[0].tobytes()
     )

@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-GRID_SEEDS = "0-31"
+GRID_SEEDS = "0-29"
+TILE_PX = 96  # small images are enlarged to about this
 STRIP_SEEDS = (0, 3)
 FILM_SEEDS = "0-7"
 TRUNCATION = 0.8
@@ -30,12 +31,13 @@ class Demo:
 
 def run(options: Demo) -> None:
     """Makes the three files and says how to go on."""
+    from PIL import Image
     from rich.console import Console
 
     from gantrol.cli import generate, video
     from gantrol.errors import ConfigError, require_extra
     from gantrol.model import load
-    from gantrol.pictures import save_image
+    from gantrol.pictures import enlarge, enlargement_factor, save_image
     from gantrol.sample import Look
     from gantrol.strips import controls_sheet
 
@@ -56,6 +58,10 @@ def run(options: Demo) -> None:
     generate.run(
         generate.Generate(model=name, seeds=GRID_SEEDS, truncation=TRUNCATION, grid=grid, device=options.device)
     )
+    with Image.open(grid) as picture:
+        factor = enlargement_factor((model.generator.resolution_px,) * 2, TILE_PX)
+        larger = enlarge(picture, factor, "lanczos").copy()
+    save_image(grid, larger)
     console.print("[bold]2. Every control from its lowest to its highest value[/bold]")
     save_image(sheet, controls_sheet(model, seeds=STRIP_SEEDS, look=Look(truncation_psi=TRUNCATION)))
     low, high = model.controls["yaw"].low, model.controls["yaw"].high
