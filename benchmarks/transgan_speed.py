@@ -22,12 +22,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.foreign_code import importable
 from benchmarks.timing import Timing, machine
 from gantrol.atomic import write_json
 from gantrol.data.loader import Batch
@@ -126,31 +126,22 @@ def _importable(folder: Path) -> Iterator[None]:
     Raises:
         GantrolError: it is not there.
     """
-    if not (folder / "models_search" / f"{_GENERATOR}.py").is_file():
-        raise GantrolError(f"{folder}: has no models_search/{_GENERATOR}.py: give the folder of the published TransGAN")
     absent: dict[str, dict[str, Any]] = {
         "requests": {},
         "torch._six": {"container_abcs": collections.abc},
         "utils": {},
         "utils.utils": {"make_grid": None, "save_image": None},
     }
-    for name, content in absent.items():
-        module = ModuleType(name)
-        module.__dict__.update(content)
-        sys.modules.setdefault(name, module)
     arguments, sys.argv = sys.argv, ["cfg", *shlex.split(_ARGUMENTS)]
-    sys.path.insert(0, str(folder.resolve()))
     # It asks tensors for the number of their GPU and moves others there; on the CPU both mean "stay here".
     if not torch.cuda.is_available():
         torch.Tensor.get_device = lambda self: "cpu"  # type: ignore[method-assign,assignment,return-value]
         torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
     try:
-        yield
-    except ImportError as error:
-        raise GantrolError(f"{folder}: cannot be imported: {error}") from error
+        with importable(folder, f"models_search/{_GENERATOR}.py", absent):
+            yield
     finally:
         sys.argv = arguments
-        sys.path.remove(str(folder.resolve()))
 
 
 def measure(sides: dict[str, Side], work: str, batch: int, runs: int, clock: Callable[[], float]) -> dict[str, Any]:
