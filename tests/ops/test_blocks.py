@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from gantrol.models import StyleGAN2Config, StyleGAN3Config
 from gantrol.ops import (
+    conv2d_resample,
     design_lowpass_filter,
     filtered_lrelu,
     modulated_conv2d,
@@ -151,6 +155,19 @@ def test_one_image_modulates_the_weights(demodulate: bool, dtype: torch.dtype) -
     assert error(resampled, up[:1]) < TOLERANCE[dtype]
 
 
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_doubling_by_phases(dtype: torch.dtype) -> None:
+    """Four small convolutions are torch's transposed one, where no gradient follows."""
+    x, w = torch.randn(2, 3, 7, 5).to(dtype), torch.randn(4, 3, 3, 3).to(dtype)
+    f = setup_filter([1, 3, 3, 1])
+    for flip_weight in (True, False):
+        expected = conv2d_resample(x.double(), w.double().requires_grad_(), f, up=2, padding=1, flip_weight=flip_weight)
+        with torch.no_grad(), record_paths() as paths:
+            found = conv2d_resample(x, w, f, up=2, padding=1, flip_weight=flip_weight)
+        assert paths["convolution.phases"] == 1
+        assert error(found, expected.detach()) < TOLERANCE[dtype]
+
+
 def test_networks_take_the_fast_paths() -> None:
     """Fails if a change of the networks silently leaves one of them."""
     alias_free = StyleGAN3Config(
@@ -165,7 +182,19 @@ def test_networks_take_the_fast_paths() -> None:
     assert paths["filtered_lrelu.torch"] == 0
     with torch.no_grad(), record_paths() as paths:
         style(torch.randn(1, 8))
-    assert paths["modulated_conv2d.weights"] >= 9
+    assert paths["modulated_conv2d.weights"] >= 7
+    assert paths["convolution.phases"] == 3
     with record_paths() as paths:
         alias_free(torch.randn(2, 8)).sum().backward()
     assert paths["filtered_lrelu.blocks"] == paths["sloped.blocks"] == 4
+
+
+def test_the_first_image_imports_no_compiler() -> None:
+    code = (
+        "import sys, torch; from gantrol.models import StyleGAN3Config; "
+        "g = StyleGAN3Config(resolution_px=16, num_layers=3, channel_base=64, channel_max=4).build(); "
+        "g.requires_grad_(False)(torch.randn(1, 512)); "
+        "print(sorted({'torch._dynamo', 'torch._inductor', 'triton'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from gantrol.errors import ConfigError
 from gantrol.ops.bias_act import representable
 from gantrol.ops.blocks import activate_between
-from gantrol.ops.paths import check_implementation, note_path, refuse_kernels, wants_kernels
+from gantrol.ops.paths import check_implementation, is_plain, note_path, refuse_kernels, wants_kernels
 from gantrol.ops.resample import (
     Padding,
     Resampling,
@@ -55,8 +55,7 @@ def _fuses(
     return refuse_kernels(impl, "filters this long")
 
 
-@torch.library.custom_op("gantrol::filtered_lrelu", mutates_args=())
-def _filtered_lrelu_op(
+def _filtered_lrelu(
     x: torch.Tensor,
     b: torch.Tensor | None,
     fu: torch.Tensor | None,
@@ -107,6 +106,9 @@ def _filtered_lrelu_op(
     if not keep:
         return y, x.new_empty(0)
     return (y.clone() if y is v else y), v
+
+
+_filtered_lrelu_op = torch.library.custom_op("gantrol::filtered_lrelu", _filtered_lrelu, mutates_args=())
 
 
 @_filtered_lrelu_op.register_fake
@@ -308,7 +310,8 @@ def filtered_lrelu(
         return filtered_lrelu_reference(x, fu, fd, b, first, second, gain, slope, clamp)
     keep = torch.is_grad_enabled() and (x.requires_grad or (b is not None and b.requires_grad))
     bound = math.inf if clamp is None else float(clamp)
-    y, _ = _filtered_lrelu_op(
+    run = _filtered_lrelu if not keep and is_plain(x) else _filtered_lrelu_op
+    y, _ = run(
         x, b, fu, fd, first.pack(), first.gain * gain, second.pack(), second.gain, float(slope), bound, keep, impl
     )
     return y

@@ -51,6 +51,18 @@ def note_path(operator: str, implementation: str) -> None:
         record[f"{operator}.{implementation}"] += 1
 
 
+def is_plain(x: torch.Tensor) -> bool:
+    """Whether `x` is an ordinary tensor in an ordinary call, with no gradient to follow: no graph, no tracer, no vmap.
+
+    Then an operator's function may be called by itself. Through torch's registration the first call imports its
+    compiler, which takes a cold process longer than all else up to its first image.
+    """
+    if type(x) not in (torch.Tensor, torch.nn.Parameter) or (torch.is_grad_enabled() and x.requires_grad):
+        return False
+    is_watched = torch._C._len_torch_dispatch_stack() > 0 or torch._C._are_functorch_transforms_active()
+    return not is_watched and not torch.compiler.is_compiling() and not torch.jit.is_tracing()
+
+
 def check_implementation(impl: str) -> None:
     """Raises ConfigError for an unknown `impl`."""
     if impl not in IMPLEMENTATIONS:

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 
 from gantrol.errors import ConfigError
 from gantrol.ops.blocks import WIDE, Axis, Stage, planes_of, resample_in_blocks
-from gantrol.ops.paths import check_implementation, note_path, refuse_kernels, wants_kernels
+from gantrol.ops.paths import check_implementation, is_plain, note_path, refuse_kernels, wants_kernels
 
 Padding = int | Sequence[int]
 
@@ -206,8 +206,7 @@ def upfirdn2d_reference(x: torch.Tensor, f: torch.Tensor | None, r: Resampling) 
 # The registered operator
 
 
-@torch.library.custom_op("gantrol::upfirdn2d", mutates_args=())
-def _upfirdn2d_op(
+def _upfirdn2d(
     x: torch.Tensor, f: torch.Tensor | None, packed: list[int], gain: float, impl: str = "auto"
 ) -> torch.Tensor:
     r = Resampling.unpack(packed, gain)
@@ -225,6 +224,9 @@ def _upfirdn2d_op(
     x = planes_of(x).view(x.shape) if x.device.type == "cpu" else x.contiguous()
     y = resample(x, f, r)
     return y.clone() if y.data_ptr() == x.data_ptr() else y  # an operator never returns its input
+
+
+_upfirdn2d_op = torch.library.custom_op("gantrol::upfirdn2d", _upfirdn2d, mutates_args=())
 
 
 @_upfirdn2d_op.register_fake
@@ -332,7 +334,7 @@ def upfirdn2d(
         )
     if impl == "reference":
         return upfirdn2d_reference(x, f, r)
-    return _upfirdn2d_op(x, f, r.pack(), r.gain, impl)
+    return (_upfirdn2d if is_plain(x) else _upfirdn2d_op)(x, f, r.pack(), r.gain, impl)
 
 
 def filter2d(
