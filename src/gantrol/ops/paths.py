@@ -57,10 +57,11 @@ def is_plain(x: torch.Tensor) -> bool:
     Then an operator's function may be called by itself. Through torch's registration the first call imports its
     compiler, which takes a cold process longer than all else up to its first image.
     """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # first: what follows cannot be compiled
+        return False
     if type(x) not in (torch.Tensor, torch.nn.Parameter) or (torch.is_grad_enabled() and x.requires_grad):
         return False
-    is_watched = torch._C._len_torch_dispatch_stack() > 0 or torch._C._are_functorch_transforms_active()
-    return not is_watched and not torch.compiler.is_compiling() and not torch.jit.is_tracing()
+    return torch._C._len_torch_dispatch_stack() == 0 and not torch._C._are_functorch_transforms_active()
 
 
 def check_implementation(impl: str) -> None:
