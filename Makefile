@@ -19,7 +19,8 @@ demo: $(VENV)/.installed-metrics+video
 	$(BIN)/gantrol demo --out demo
 
 test: $(VENV)/.installed-dev+avatars+metrics+video+readers+predictors+export
-	$(BIN)/python -m pytest
+	@# Networks in tests are tiny: a second thread only waits for the first.
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
 
 check: $(VENV)/.installed-dev+avatars+metrics+video+readers+predictors+export
 	$(BIN)/ruff check .
