@@ -54,7 +54,7 @@ def run(options: Demo) -> None:
         console.print(f"[bold]{title}[/bold]   gantrol {shlex.join(map(str, arguments))}")
 
     shown = [name, "--seeds", GRID_SEEDS, "--truncation", f"{TRUNCATION:g}"]
-    step("1. People", "generate", *shown, "--grid", grid)
+    step("1. People, enlarged", "generate", *shown, "--grid", grid)
     generate.run(
         generate.Generate(model=name, seeds=GRID_SEEDS, truncation=TRUNCATION, grid=grid, device=options.device)
     )
