@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from gantrol.data import ImageDataset, import_images
-from gantrol.data.prepare import printable
+from gantrol.data.import_tally import printable
 from gantrol.errors import DataError
 from tests.data import nasty
 from tests.data.nasty import Nasty

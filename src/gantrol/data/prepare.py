@@ -18,7 +18,7 @@ import stat
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -26,13 +26,14 @@ import numpy as np
 import PIL
 
 import gantrol
-from gantrol.atomic import atomic_file
 from gantrol.data import foreign_images, images
 from gantrol.data.annotations import Annotations
 from gantrol.data.dataset import Skipped
 from gantrol.data.foreign_images import TooSmallError
 from gantrol.data.import_journal import Journal, Outcome
+from gantrol.data.import_tally import Tally, printable, write_list
 from gantrol.data.shards import SHARD_IMAGES, Layout, open_writer
+from gantrol.data.source_content import check_archive, image_content
 from gantrol.data.sources import open_source
 from gantrol.data.sources.source import Source
 from gantrol.data.stores import ShardStore
@@ -41,9 +42,6 @@ from gantrol.data.zipstore import FolderStore, Store, ZipStore
 from gantrol.errors import DataError
 
 MAX_SIZE_PX = 8192
-MAX_FILE_BYTES = 2**30
-"""Larger files are not read: an image of `images.MAX_PIXELS` is smaller in every format."""
-_HEAD_BYTES = 256
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -164,7 +162,7 @@ def import_images(
         resume_limit=journal.kept,
     )
     total = min(len(found.names), max_images or len(found.names))
-    tally = _Tally(names=found.names, store=store, skips_repeats=duplicates == "skip")
+    tally = Tally(names=found.names, store=store, skips_repeats=duplicates == "skip")
 
     def told() -> None:
         if progress is not None:
@@ -189,7 +187,7 @@ def import_images(
                 for name, image in _in_order(lambda name: _convert(store, name, recipe, mode), rest, threads):
                     outcome = tally.judge(image.outcome)
                     if outcome.fate == "damaged":
-                        _check_archive(store, name)
+                        check_archive(store, name)
                     if outcome.fate == "damaged" and strict:
                         raise DataError(f"{outcome.reason}; without --strict such files are left out and listed")
                     tally.enter(outcome)
@@ -207,7 +205,7 @@ def import_images(
             except DataError:
                 is_hopeless = True
                 raise
-            skipped_list = _write_list(out, tally.left_out, store)
+            skipped_list = write_list(out, tally.left_out, store)
     except DataError:
         if is_hopeless:
             _remove(writer.partial, journal.path)
@@ -251,7 +249,7 @@ def _convert(store: Store, name: str, recipe: _Recipe, mode: str) -> _Converted:
     where = store.where(name)
     try:
         picture = foreign_images.read_picture(
-            _content(store, name),
+            image_content(store, name),
             where,
             alpha=recipe.alpha,
             size_px=recipe.size_px,
@@ -275,61 +273,6 @@ def _convert(store: Store, name: str, recipe: _Recipe, mode: str) -> _Converted:
         has_broken_profile=picture.has_broken_profile,
     )
     return _Converted(outcome, images.encode(pixels, recipe.image_format))
-
-
-@dataclass
-class _Tally:
-    """What has become of the files so far."""
-
-    names: tuple[str, ...]
-    store: Store
-    skips_repeats: bool
-    looked_at: int = 0
-    side_px: int = 0
-    enlarged: int = 0
-    broken_profiles: int = 0
-    too_small: int = 0
-    repeats: int = 0
-    damaged: list[Skipped] = field(default_factory=list)
-    left_out: list[Skipped] = field(default_factory=list)
-    seen: dict[int, int] = field(default_factory=dict)
-    """Hash of the pixels → number of the file; about 150 bytes an image."""
-
-    def judge(self, outcome: Outcome) -> Outcome:
-        """What becomes of the next file, given the earlier ones.
-
-        Raises:
-            DataError: its size differs from theirs, and none was asked for.
-        """
-        if outcome.fate != "kept":
-            return outcome
-        where, side = self.store.where(self.names[self.looked_at]), outcome.side_px
-        if self.side_px not in (0, side):
-            raise DataError(
-                f"{printable(where)}: gives {side}×{side} pixels, but the images before it "
-                f"{self.side_px}×{self.side_px}: choose one size for all with --size"
-            )
-        first = self.seen.get(outcome.digest)
-        if first is None or not self.skips_repeats:
-            return outcome
-        return Outcome("repeat", printable(f"{where}: has the same pixels as {self.names[first]}"))
-
-    def enter(self, outcome: Outcome) -> None:
-        """Counts the next file."""
-        name = self.names[self.looked_at]
-        if outcome.fate == "kept":
-            self.repeats += outcome.digest in self.seen
-            self.seen.setdefault(outcome.digest, self.looked_at)
-            self.side_px = outcome.side_px
-            self.enlarged += outcome.was_enlarged
-            self.broken_profiles += outcome.has_broken_profile
-        else:
-            self.left_out.append(Skipped(name, outcome.reason))
-            self.too_small += outcome.fate == "small"
-            self.repeats += outcome.fate == "repeat"
-            if outcome.fate == "damaged":
-                self.damaged.append(self.left_out[-1])
-        self.looked_at += 1
 
 
 def _in_order(
@@ -362,7 +305,7 @@ def _choose_mode(
 
     def has_colour(name: str) -> bool:
         try:
-            content = _content(store, name)
+            content = image_content(store, name)
             return not foreign_images.is_grey(content, name, min_size_px=recipe.min_size_px)
         except DataError:
             return False
@@ -373,47 +316,6 @@ def _choose_mode(
             if is_coloured:
                 return "RGB"
     return "L"
-
-
-def _content(store: Store, name: str) -> bytes | memoryview:
-    """The content of a file that may be an image; files that cannot be one are not read to the end, or at all.
-
-    Raises:
-        DataError: it cannot be read, is no regular file, too large, or of a kind that is no image.
-    """
-    where = store.where(name)
-    foreign_images.refuse_by_name(name, where)
-    if isinstance(store, FolderStore):
-        return _regular_file(os.path.join(store.path, name), where)
-    if isinstance(store, ZipStore):  # a bomb is recognised by its beginning, before it is inflated
-        foreign_images.check_kind(bytes(store.peek(name, _HEAD_BYTES)), where)
-    return store.read(name)
-
-
-def _check_archive(store: Store, name: str) -> None:
-    """Raises DataError if an archive was replaced while it is read: then nothing that follows can be trusted."""
-    if isinstance(store, ZipStore | TarStore | ShardStore):
-        store.check(name)
-
-
-def _regular_file(path: str, where: str) -> bytes:
-    """The content of a regular file. Pipes, sockets and devices are refused: reading them may take for ever."""
-    try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise DataError(f"{where}: is no regular file but a pipe, socket, folder or device")
-            if status.st_size > MAX_FILE_BYTES:
-                raise DataError(f"{where}: has {status.st_size:,} bytes; more than {MAX_FILE_BYTES:,} are not read")
-            head = file.read(_HEAD_BYTES)
-            foreign_images.check_kind(head, where)
-            return head + file.read(MAX_FILE_BYTES)
-    except OSError as error:
-        raise DataError(f"{where}: cannot be read ({error.strerror or error})") from error
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # without it, opening a pipe waits for its writer
 
 
 def _token(found: Source, recipe: _Recipe, *others: object) -> str:
@@ -442,25 +344,6 @@ def _stamp(path: str | Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return None if stat.S_ISDIR(status.st_mode) else (status.st_size, status.st_mtime_ns)
-
-
-def _write_list(out: Path, left_out: list[Skipped], store: Store) -> Path | None:
-    """Writes what was left out beside the dataset, a line each: name, tab, reason."""
-    path = out.with_name(f"{out.name}.skipped.txt")
-    if not left_out:
-        _remove(path)  # that of a dataset that is replaced
-        return None
-    with atomic_file(path, DataError) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        for name, reason in left_out:
-            file.write(f"{printable(name)}\t{reason.removeprefix(printable(store.where(name)) + ': ')}\n")
-    return path
-
-
-def printable(text: str) -> str:
-    """`text` on one line: line feeds, other controls and bytes that are no UTF-8 become escapes."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _remove(*paths: Path | None) -> None:
