@@ -19,8 +19,8 @@ demo: $(VENV)/.installed-metrics+video
 	$(BIN)/gantrol demo --out demo
 
 test: $(VENV)/.installed-dev+avatars+metrics+video+readers+predictors+export
-	@# Networks in tests are tiny: a second thread only waits for the first.
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
+	@# Networks in tests are tiny: a second thread only waits for the first, a second process does not.
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 check: $(VENV)/.installed-dev+avatars+metrics+video+readers+predictors+export
 	$(BIN)/ruff check .

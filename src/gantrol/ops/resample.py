@@ -98,12 +98,18 @@ def _band_matrix(taps: torch.Tensor, index: torch.Tensor, gain: float) -> torch.
 
 
 class _SeparableFactors:
-    """Writes 2-D taps as Σ_r outer(a_r, b_r); remembers the factors (float64, CPU) of recent filters."""
+    """Writes 2-D taps as Σ_r outer(a_r, b_r); remembers the factors (float64, CPU) of recent filters.
+
+    A single row or column is its own factor: its values are not read, so that a device is not waited for.
+    """
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[torch.Tensor, int, list[tuple[torch.Tensor, torch.Tensor]]]] = {}
 
     def __call__(self, f: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        if 1 in f.shape:
+            one = f.new_ones(1)
+            return [(one, f[0])] if f.shape[0] == 1 else [(f[:, 0], one)]
         known = self._known.get(id(f))
         # The entry holds the tensor, so that its id cannot be taken by another one while it is listed.
         version = 0 if f.is_inference() else f._version
