@@ -20,7 +20,7 @@ from gantrol.errors import ConfigError, DataError
 from gantrol.metrics.spectra import Spectrum, average_power_spectrum, mean_std
 from gantrol.metrics.spectra_pictures import (
     LEVELS_DB,
-    _filled_contours,
+    filled_contours,
     _level_colours,
     _number,
     parse_directions,
@@ -408,7 +408,7 @@ def wave(size: int = 16) -> Spectrum:
 def test_the_heat_map_shows_the_wave() -> None:
     """The brightest places of the picture are at (3, 1) and (−3, −1): right and below, left and above the middle."""
     side = 160
-    pixels = np.asarray(_filled_contours(wave().heat_map(0.5), side)).astype(int).sum(2)
+    pixels = np.asarray(filled_contours(wave().heat_map(0.5), side)).astype(int).sum(2)
     rows, columns = np.nonzero(pixels == pixels.max())
     is_right = columns > side / 2
     for half, sign in ((is_right, 1), (~is_right, -1)):

@@ -242,7 +242,7 @@ def average_power_spectrum(
     mean|X − δW|² = mean|X|² − 2δ·Re(W*·mean X) + δ²|W|².
 
     Args:
-        batches: uint8 [N, C, S, S], all of one C and S.
+        batches: uint8 [N, C, S, S], all of one C and S; floats too where mean and std are given.
         mean: of the bytes; give both or neither.
         std: of the bytes.
         interpolation: samples of the spectrum per cycle, 1 to 16.
@@ -265,7 +265,8 @@ def average_power_spectrum(
     shape: tuple[int, ...] = ()
     count = 0
     for images in batches:
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[2] != images.shape[3] or not images.shape[1]:
+        is_standardisable = images.dtype == torch.uint8 or (images.is_floating_point() and mean is not None)
+        if not is_standardisable or images.ndim != 4 or images.shape[2] != images.shape[3] or not images.shape[1]:
             raise ConfigError(f"images of shape {tuple(images.shape)}, {images.dtype}: expected uint8 [N, C, S, S]")
         if count == 0:
             shape = tuple(images.shape[1:])

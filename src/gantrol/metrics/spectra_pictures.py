@@ -151,7 +151,7 @@ class _Page:
             x = left + place * (side + gap)
             panel = _Panel(x, top, x + side, top + side)
             self._title(panel, spectrum, _colour(first + place))
-            self.image.paste(_filled_contours(spectrum.heat_map(smooth), side), (panel.left, panel.top))
+            self.image.paste(filled_contours(spectrum.heat_map(smooth), side), (panel.left, panel.top))
             self.draw.rectangle((panel.left - 1, panel.top - 1, panel.right, panel.bottom), outline=_INK)
             half = self.size_px / 2
             ticks = [-half, -half / 2, 0.0, half / 2, half]
@@ -285,7 +285,7 @@ class _Page:
             self.image.paste(Image.new("RGB", mask.size, _FAINT), place, mask)
 
 
-def _filled_contours(levels: np.ndarray, side_px: int) -> Image.Image:
+def filled_contours(levels: np.ndarray, side_px: int) -> Image.Image:
     """Decibels [n, n], corner to corner, as a picture of `side_px` with a colour per 5 dB and fine lines between."""
     fine = side_px * _HEAT_MAP_FINER
     at = (np.arange(fine) + 0.5) / fine * (len(levels) - 1)

@@ -10,14 +10,14 @@
 - `search`: gradient descent on w or w+, noise and pose (`project`).
 - `tuning`: a copy of the generator that draws the picture more closely (`tune`).
 - `projection`: what is found, rendered, saved and loaded (`Projection`).
-- `target`: the picture, and how far images are from it (`read_target`, `psnr`).
+- `target`: the picture, and how far images are from it (`read_target`, `fit_target`, `psnr`).
 - `synthesis`: images of a synthesis network some of whose buffers are replaced, differentiably.
 """
 
 from gantrol.project.projection import LOSSES, Projection
 from gantrol.project.search import Projector, project
 from gantrol.project.synthesis import Step
-from gantrol.project.target import psnr, read_target
+from gantrol.project.target import fit_target, psnr, read_target
 from gantrol.project.tuning import Tuner, tune
 
-__all__ = ["LOSSES", "Projection", "Projector", "Step", "Tuner", "project", "psnr", "read_target", "tune"]
+__all__ = ["LOSSES", "Projection", "Projector", "Step", "Tuner", "fit_target", "project", "psnr", "read_target", "tune"]

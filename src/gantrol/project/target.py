@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from gantrol.data.foreign_images import fit_square, open_any
@@ -43,9 +44,26 @@ def read_target(
         data = Path(path).read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}; give the file of a picture") from error
+    return fit_target(open_any(data, str(path)), model, crop=crop, where=str(path))
+
+
+def fit_target(
+    picture: Image.Image, model: Model, *, crop: Literal["center", "none"] = "center", where: str = "the picture"
+) -> np.ndarray:
+    """A picture that is open already, upright and opaque, as `read_target` gives it.
+
+    Args:
+        picture: 8-bit grey or RGB.
+        model: decides about size and colours.
+        crop: as in `read_target`.
+        where: what errors call it.
+
+    Raises:
+        DataError: it is not square and `crop` is "none".
+    """
     g = model.generator
-    picture = open_any(data, str(path)).convert("L" if g.channels == 1 else "RGB")
-    pixels = np.asarray(fit_square(picture, g.resolution_px, crop=crop == "center", where=str(path)))
+    picture = picture.convert("L" if g.channels == 1 else "RGB")
+    pixels = np.asarray(fit_square(picture, g.resolution_px, crop=crop == "center", where=where))
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 

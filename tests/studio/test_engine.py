@@ -1,0 +1,130 @@
+"""Who waits for whom, and what is shared."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from gantrol.errors import ConfigError
+from gantrol.model import Model
+from gantrol.studio.engine import Busy, Engine
+
+
+def in_thread(work: object, *arguments: object) -> threading.Thread:
+    thread = threading.Thread(target=work, args=arguments, daemon=True)  # type: ignore[arg-type]
+    thread.start()
+    return thread
+
+
+def test_names_and_models(engine: Engine, faces: Model) -> None:
+    assert engine.names == ("faces", "plain")
+    assert engine.model("faces") is faces
+    with pytest.raises(ConfigError, match=r"no model 'face' in this studio; did you mean faces\?"):
+        engine.model("face")
+    for lane in (engine.quick, engine.slow):
+        with pytest.raises(ConfigError, match="no model 'x'"):
+            lane("x", lambda model: None)
+    with pytest.raises(ConfigError, match="at least one model"):
+        Engine({})
+
+
+def test_quick_work_gets_the_model_for_itself(engine: Engine) -> None:
+    """Two threads that move the model's input never see each other's transform."""
+    wrong: list[str] = []
+    still = engine.quick("faces", lambda model: model.generate([0], output="pt"))
+    moved = engine.quick("faces", lambda model: model.generate([0], output="pt", rotate=90))
+
+    def draw(degrees: float, expected: torch.Tensor) -> None:
+        for _ in range(4):
+            found = engine.quick("faces", lambda model: model.generate([0], output="pt", rotate=degrees))
+            if not torch.equal(found, expected):
+                wrong.append(f"{degrees}")
+
+    threads = [in_thread(draw, 0.0, still), in_thread(draw, 90.0, moved)]
+    for thread in threads:
+        thread.join(60)
+    assert not wrong
+
+
+def test_slow_work_does_not_hold_up_quick_work(engine: Engine) -> None:
+    started, finish = threading.Event(), threading.Event()
+
+    def work(model: Model) -> None:
+        started.set()
+        assert finish.wait(30)
+
+    thread = in_thread(engine.slow, "faces", work)
+    try:
+        assert started.wait(30)
+        assert engine.quick("faces", lambda model: "drawn") == "drawn"
+    finally:
+        finish.set()
+        thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_slow_work_has_a_copy_that_shares_the_weights(engine: Engine, faces: Model) -> None:
+    twin = engine.slow("faces", lambda model: model)
+    assert twin is not faces
+    assert twin is engine.slow("faces", lambda model: model)
+    ours, theirs = dict(faces.generator.named_parameters()), dict(twin.generator.named_parameters())
+    assert all(theirs[name] is parameter for name, parameter in ours.items())
+    assert twin.generator.synthesis.input.transform is not faces.generator.synthesis.input.transform
+    settings = {"controls": {"age": 60}, "rotate": 10.0, "output": "pt"}
+    assert torch.equal(twin.generate([3], **settings), faces.generate([3], **settings))
+
+
+def test_too_many_are_told_so(plain: Model) -> None:
+    started, finish = threading.Event(), threading.Event()
+    with Engine({"plain": plain}, waiting=1) as small:
+
+        def hold(model: Model) -> None:
+            started.set()
+            finish.wait(30)
+
+        threads = [in_thread(small.quick, "plain", hold)]
+        assert started.wait(30)
+        threads.append(in_thread(small.quick, "plain", lambda model: None))
+        try:
+            for _ in range(200):  # until the second one waits
+                if small._quick["plain"]._places._value == 0:
+                    break
+                time.sleep(0.01)
+            with pytest.raises(Busy, match="plain is busy"):
+                small.quick("plain", lambda model: None)
+        finally:
+            finish.set()
+            for thread in threads:
+                thread.join(30)
+        assert small.quick("plain", lambda model: 1) == 1
+
+
+def test_a_place_is_free_again_after_an_error(plain: Model) -> None:
+    def fail(model: Model) -> None:
+        raise ConfigError("no")
+
+    with Engine({"plain": plain}, waiting=0) as small:
+        for lane in (small.quick, small.slow) * 2:
+            with pytest.raises(ConfigError, match="no"):
+                lane("plain", fail)
+
+
+def test_files_for_download(plain: Model) -> None:
+    with Engine({"plain": plain}, runs=[Path("run")]) as made:
+        assert made.runs == (Path("run"),)
+        folder = made.folder
+        first, second = made.new_file("a b/../c.png"), made.new_file("../../etc/passwd")
+        assert first.parent != second.parent
+        assert first.parent.parent == second.parent.parent == folder
+        assert (first.name, second.name) == ("a-b-..-c.png", "etc-passwd")
+        first.write_bytes(b"x")
+        for _ in range(260):
+            made.new_file("x.txt").write_bytes(b"x")
+        assert len(list(folder.iterdir())) == 256
+        assert not first.exists()
+        assert made.new_file("...").name == "file"
+    assert not folder.exists()
