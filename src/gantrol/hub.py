@@ -86,6 +86,11 @@ def resolve(model: str | Path) -> Location:
     )
 
 
+def bundled_models() -> dict[str, Path]:
+    """Name and folder of the models that come with the package."""
+    return {path.parent.name: path.parent for path in sorted(_BUNDLED.glob(f"*/{CONFIG}"))}
+
+
 def _download(name: str) -> Path:
     """The local copy of a model on the Hub, fetched or refreshed if the network allows."""
     import huggingface_hub

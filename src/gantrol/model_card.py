@@ -31,12 +31,12 @@ tags:
 ```python
 import gantrol
 
-model = gantrol.load("DIR or user/name")
+model = gantrol.load("{name}")
 model.generate(seeds=[0, 1, 2], truncation_psi=0.7{class_argument})[0].save("0.png")
 ```
 
 ```
-gantrol generate "DIR or user/name" --seeds 0-15 --truncation 0.7{class_option} --out pictures --grid grid.png
+gantrol generate {argument} --seeds 0-15 --truncation 0.7{class_option} --out pictures --grid grid.png
 ```
 """
 
@@ -91,6 +91,7 @@ def model_card(
     training: Mapping[str, Any],
     version: str,
     controls: Mapping[str, Control] | None = None,
+    name: str | None = None,
 ) -> str:
     """The Markdown card of a model, with the YAML head that the Hub reads.
 
@@ -102,6 +103,7 @@ def model_card(
             `control_errors` holds by control {"mean_absolute_error": …, "unit": …}; the rest is left out.
         version: of gantrol.
         controls: of a controllable model.
+        name: what to load it by, if it is known: its id on the Hub.
     """
     config = generator.config
     architecture = _NAMES.get(config.kind, config.kind)
@@ -118,7 +120,10 @@ def model_card(
     rows.append(("written by", f"gantrol {version}"))
     is_conditional = generator.c_dim > 0
     origin = _ORIGIN.format_map(training) if "sha256" in training else ""
+    name = name or "DIR or user/name"
     card = _CARD.format(
+        name=name,
+        argument=f'"{name}"' if " " in name else name,
         license=training.get("license") or "unknown",
         kind=config.kind,
         title=f"{architecture} {generator.resolution_px} px",
