@@ -66,13 +66,14 @@ class Album:
 DRAWING = Drawing(shape=Disc(radius=2))
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
+whole = st.integers(-(2**63) + 1, 2**63 - 1)
 drawings = st.builds(
     Drawing,
-    shape=st.builds(Square, side_px=st.integers(1)) | st.builds(Disc, radius=finite, side_px=st.integers()),
-    pen=st.builds(Pen, width=finite, colours=st.lists(st.integers()).map(tuple)),
+    shape=st.builds(Square, side_px=st.integers(1, 2**63 - 1)) | st.builds(Disc, radius=finite, side_px=whole),
+    pen=st.builds(Pen, width=finite, colours=st.lists(whole).map(tuple)),
     title=st.text(),
-    layers=st.none() | st.integers(),
-    origin=st.tuples(st.integers(), finite),
+    layers=st.none() | whole,
+    origin=st.tuples(whole, finite),
     is_filled=st.booleans(),
     style=st.sampled_from(["flat", "shaded"]),
 )

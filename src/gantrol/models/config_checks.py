@@ -6,6 +6,9 @@ from typing import Any
 
 from gantrol.errors import ConfigError
 
+MAX_LAYERS = 1000
+"""So that a stranger's config cannot keep a loop going."""
+
 
 def check(config: Any, field: str, is_valid: bool, expected: str) -> None:
     """Raises `ConfigError` for `field` of `config` unless `is_valid`."""
@@ -17,6 +20,17 @@ def check_at_least(config: Any, minimum: int, *fields: str) -> None:
     """Raises `ConfigError` for the first of `fields` that lies below `minimum`."""
     for field in fields:
         check(config, field, getattr(config, field) >= minimum, f"at least {minimum}")
+
+
+def check_at_most(config: Any, maximum: int, *fields: str) -> None:
+    """Raises `ConfigError` for the first of `fields` that lies above `maximum`."""
+    for field in fields:
+        check(config, field, getattr(config, field) <= maximum, f"at most {maximum}")
+
+
+def check_layer_count(config: Any, *fields: str) -> None:
+    """Raises `ConfigError` for the first of `fields` that is more layers than a network can have."""
+    check_at_most(config, MAX_LAYERS, *fields)
 
 
 def check_power_of_two(config: Any, field: str, minimum: int) -> None:
