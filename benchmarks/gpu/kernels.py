@@ -208,7 +208,7 @@ def main() -> None:
     arguments.add_argument("--official", type=Path, help="a checkout of the published code, for its plugin")
     arguments.add_argument("--only", default="", help="cases whose name contains this")
     options = arguments.parse_args()
-    device = "cpu" if options.smoke and not torch.cuda.is_available() else "cuda"
+    device = options.device
     torch.manual_seed(0)
     official = official_operators(options.official)
     rows = Rows(options, device)

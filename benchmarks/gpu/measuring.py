@@ -24,7 +24,13 @@ def parser(description: str, default_name: str) -> ArgumentParser:
     folder = Path(os.environ.get("OUT", "."))
     result.add_argument("--json", type=Path, default=folder / default_name, help="numbers; rows it holds are kept")
     result.add_argument("--minutes", type=float, default=9.0, help="begin nothing new after so long")
-    result.add_argument("--smoke", action="store_true", help="tiny shapes on any machine: does the job run?")
+    result.add_argument("--smoke", "--tiny", action="store_true", help="tiny shapes on any machine: does the job run?")
+    result.add_argument(
+        "--device",
+        choices=("cuda", "cpu"),
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="where it runs",
+    )
     return result
 
 
@@ -51,13 +57,26 @@ class Rows:
         try:
             row = work()
         except (RuntimeError, AssertionError) as error:
-            row = {"error": f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"}
+            row = {"error": f"{type(error).__name__}: {(str(error).strip() or 'no words').splitlines()[0]}"}
+        self.add(name, row)
+
+    def minutes_left(self) -> float:
+        """Until nothing new is begun."""
+        return (self.ends - time.monotonic()) / 60
+
+    def add(self, name: str, row: dict[str, Any]) -> None:
+        """Enters a row and writes the file."""
         self.rows[name] = row
+        self.write()
+
+    def write(self) -> None:
+        """Writes the file."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(json.dumps({"machine": self.machine, "rows": self.rows}, indent=1))
 
     def print(self, columns: Sequence[str]) -> None:
-        """The table: a line per row, one value per column, failures in words."""
+        """The table: a line per row, one value per column, failures in words; the file is there even without rows."""
+        self.write()
         print(f"{self.machine['device']}, torch {self.machine['torch']}")
         for name, row in self.rows.items():
             values = [row["error"]] if "error" in row else [f"{c} {_short(row[c])}" for c in columns if c in row]

@@ -91,7 +91,7 @@ def steps(config: TrainConfig, size_px: int, device: str) -> dict[str, Any]:
 
 def main() -> None:
     options = parser(__doc__.splitlines()[0], "training_throughput.json").parse_args()
-    device = "cpu" if options.smoke and not torch.cuda.is_available() else "cuda"
+    device = options.device
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True
     rows = Rows(options, device)

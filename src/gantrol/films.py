@@ -91,7 +91,14 @@ class Film:
         for start in range(0, len(ws), look.batch_size):  # a single frame may be more than a batch
             part = slice(start, start + look.batch_size)
             with posed(generator, poses[part]):
-                images = render(generator, ws[part], seeds[part], noise_mode=look.noise_mode, dtype=self._model.dtype)
+                images = render(
+                    generator,
+                    ws[part],
+                    seeds[part],
+                    noise_mode=look.noise_mode,
+                    dtype=self._model.dtype,
+                    replays=self._model.replays,
+                )
             parts.append(to_arrays(images))
         return np.concatenate(parts)
 

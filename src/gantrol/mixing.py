@@ -128,6 +128,7 @@ def mixing_table(
             [seeds[base] for base in bases],
             noise_mode=look.noise_mode,
             dtype=model.dtype,
+            replays=model.replays,
         )
         parts.append(to_arrays(batch))
         if progress is not None:

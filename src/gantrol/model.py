@@ -35,7 +35,9 @@ from gantrol.hub import CONFIG, FORMAT_VERSION, MODEL_FORMAT, Location, resolve
 from gantrol.model_card import model_card, parameter_count
 from gantrol.models import DISCRIMINATORS, GENERATORS
 from gantrol.models.protocols import NoiseMode, check_noise_mode
+from gantrol.models.rationed import TooLarge, rationed
 from gantrol.pictures import to_arrays, to_pil
+from gantrol.replay import Replays
 
 Output = Literal["pil", "np", "pt"]
 
@@ -58,6 +60,10 @@ class Model:
         training: what is known about the training (`kimg`, `data`, `preset`, …): goes into the config and the
             card.
         dtype: type of the widest layers when images are made.
+
+    Attributes:
+        replays: runs the synthesis network; on CUDA by graphs, for shapes that come again (see `gantrol.replay`).
+            Set it to None to compute operation by operation, as on other devices.
 
     Raises:
         ConfigError: the dtype cannot be, or the controls are made for another generator.
@@ -82,6 +88,7 @@ class Model:
         self.control_set = control_set
         self.training: dict[str, Any] = dict(training or {})
         self.dtype = dtype
+        self.replays: Replays | None = Replays()
 
     def __repr__(self) -> str:
         g = self.generator
@@ -183,7 +190,9 @@ class Model:
                     truncation_psi=truncation_psi,
                     truncation_cutoff=truncation_cutoff,
                 )
-                images = sample.render(self.generator, ws, seeds[batch], noise_mode=noise_mode, dtype=self.dtype)
+                images = sample.render(
+                    self.generator, ws, seeds[batch], noise_mode=noise_mode, dtype=self.dtype, replays=self.replays
+                )
                 parts.append(images if output == "pt" else to_arrays(images))
                 if progress is not None:
                     progress(start + len(images), len(seeds))
@@ -245,7 +254,11 @@ class Model:
         """
         check_noise_mode(noise_mode)
         with torch.set_grad_enabled(torch.is_grad_enabled() and ws.requires_grad):
-            images = self.generator.synthesis(ws.to(self.device), noise_mode=noise_mode, dtype=self.dtype)
+            ws = ws.to(self.device)
+            if self.replays is None or torch.is_grad_enabled():
+                images = self.generator.synthesis(ws, noise_mode=noise_mode, dtype=self.dtype)
+            else:
+                images = self.replays(self.generator.synthesis, ws, noise_mode=noise_mode, dtype=self.dtype)
             return cast(Tensor, images.clamp(-1, 1))
 
     def check_controls(self, values: Mapping[str, Any]) -> dict[str, Value]:
@@ -409,7 +422,7 @@ class Model:
         try:
             address = api.create_repo(repo_id, private=private, exist_ok=True)
             with tempfile.TemporaryDirectory() as temporary:
-                self._write(Path(temporary))
+                self._write(Path(temporary), repo_id)
                 api.upload_folder(repo_id=repo_id, folder_path=temporary, commit_message=message)
         except (HfHubHTTPError, HFValidationError, OSError) as error:
             reason = str(error).partition("\n")[0]
@@ -418,14 +431,14 @@ class Model:
             ) from error
         return str(address)
 
-    def _write(self, folder: Path) -> None:
+    def _write(self, folder: Path, name: str | None = None) -> None:
         parts = {_GENERATOR: self.generator, _DISCRIMINATOR: self.discriminator, _CONTROLS: self.control_set}
-        for name, module in parts.items():
+        for file, module in parts.items():
             if module is not None:
-                checkpoint.save(folder / name, module.state_dict(), {"format_version": FORMAT_VERSION})
+                checkpoint.save(folder / file, module.state_dict(), {"format_version": FORMAT_VERSION})
         (folder / CONFIG).write_text(json.dumps(self.info, indent=2) + "\n", encoding="utf-8")
         controls = {} if self.control_set is None else self.control_set.controls
-        card = model_card(self.generator, self.discriminator, self.training, gantrol.__version__, controls)
+        card = model_card(self.generator, self.discriminator, self.training, gantrol.__version__, controls, name)
         (folder / _CARD).write_text(card, encoding="utf-8")
 
 
@@ -463,8 +476,10 @@ def choose_device(device: str) -> torch.device:
 def _read(location: Location) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     """Tensors by module, and what is known of the training."""
     if location.checkpoint is None:
-        training = location.config.get("training") or {}
         folder = location.folder
+        training = location.config.get("training") or {}
+        if not isinstance(training, dict):
+            raise CheckpointError(f"{folder / CONFIG}: training: expected an object with fields")
         parts = {"generator": checkpoint.load(folder / _GENERATOR, allow_plain=True)[0]}
         if location.config.get("controls") is not None:
             parts["controls"] = checkpoint.load(folder / _CONTROLS, allow_plain=True)[0]
@@ -488,15 +503,18 @@ def _build(location: Location, role: str, kinds: Mapping[str, Any], tensors: Map
     """The module that the config describes, with these weights, ready for use."""
     where = location.folder / CONFIG
     description = location.config[role]
-    kind = description.get("kind")
-    if kind not in kinds:
-        raise CheckpointError(f"{where}: unknown {role} {kind!r}; {nearest(str(kind), kinds)}")
+    kind = description.get("kind") if isinstance(description, dict) else description
+    if not isinstance(kind, str) or kind not in kinds:
+        raise CheckpointError(f"{where}: unknown {role} {str(kind)[:40]!r}; {nearest(str(kind), kinds)}")
     try:
         config = from_dict(kinds[kind], description)
     except ConfigError as error:
         raise CheckpointError(f"{where}: {role}: {error}") from error
-    with torch.random.fork_rng(devices=[]):  # loading leaves the random state alone
-        module = cast(nn.Module, config.build())
+    try:
+        with torch.random.fork_rng(devices=[]), rationed(tensors):  # loading leaves the random state alone
+            module = cast(nn.Module, config.build())
+    except TooLarge as error:
+        raise CheckpointError(f"{where}: {role}: {error}") from error
     try:
         module.load_state_dict(dict(tensors))
     except RuntimeError as error:

@@ -23,6 +23,7 @@ from torch import Tensor
 from gantrol.errors import ConfigError
 from gantrol.models.fourier_input import FourierInput, make_transform
 from gantrol.models.protocols import Generator, NoiseMode, check_noise_mode
+from gantrol.replay import Replays
 
 MAX_SEED = 2**32 - 1
 _MAX_SEEDS = 10_000_000
@@ -265,6 +266,7 @@ def render(
     *,
     noise_mode: NoiseMode = "const",
     dtype: torch.dtype = torch.float32,
+    replays: Replays | None = None,
 ) -> Tensor:
     """Renders one batch of ws, without gradients.
 
@@ -274,6 +276,7 @@ def render(
         noise_seeds: N seeds of the per-pixel noise, for the mode "random"; such images are made singly.
         noise_mode: see `gantrol.models.protocols.NoiseMode`.
         dtype: type of the widest layers.
+        replays: runs the synthesis network, by recordings where it can; None runs it as it is.
 
     Returns:
         float32 [N, C, H, W], clamped to [−1, 1], on the generator's device.
@@ -283,6 +286,8 @@ def render(
         if noise_mode == "random" and _has_noise(generator):
             singly = zip(noise_seeds, ws.split(1), strict=True)
             images = torch.cat([_with_noise_of(seed, generator, w, dtype) for seed, w in singly])
+        elif replays is not None:
+            images = replays(cast(torch.nn.Module, generator.synthesis), ws, noise_mode=noise_mode, dtype=dtype)
         else:
             images = generator.synthesis(ws, noise_mode=noise_mode, dtype=dtype)
         return images.clamp(-1, 1)

@@ -10,7 +10,14 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 from gantrol.ops import attention as module
-from gantrol.ops.attention import attention, attention_by_definition, attention_probabilities
+from gantrol.ops.attention import (
+    attention,
+    attention_by_definition,
+    attention_probabilities,
+    way_back,
+    way_forward,
+)
+from gantrol.ops.paths import record_paths
 from tests.reference import assert_close
 
 
@@ -104,3 +111,69 @@ def test_short_types() -> None:
     for x, y in zip(torch.autograd.grad(attention(*short).sum(), short), expected, strict=True):
         assert x.dtype == torch.bfloat16
         assert_close(x, y, rtol=0, atol_of_max=0.05)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Which way is taken
+
+
+def test_the_ways() -> None:
+    small, large = module.DIRECT_ELEMENTS, module.DIRECT_ELEMENTS + 1
+    assert [way_forward("cpu", entries, is_trained=True) for entries in (small, large)] == ["definition", "fused"]
+    assert way_forward("cpu", small, is_trained=False) == "fused"
+    assert way_forward("cuda", 1, is_trained=True) == "fused"
+    assert [way_back("cpu", is_twice=twice) for twice in (False, True)] == ["blocks", "definition"]
+    assert [way_back("cuda", is_twice=twice) for twice in (False, True)] == ["fused", "definition"]
+
+
+@pytest.mark.parametrize("has_bias", [False, True])
+@pytest.mark.usefixtures("blockwise")
+def test_what_ran_is_recorded(has_bias: bool) -> None:
+    """Never torch's "math", which is none of the fused kernels, as long as no gradient of a bias is asked for."""
+    inputs = [x.detach().float().requires_grad_() for x in _inputs()][: 4 if has_bias else 3]
+    with record_paths() as paths:
+        with torch.no_grad():
+            attention(*inputs)
+        out = attention(*inputs)
+        torch.autograd.grad(out.sum(), inputs, retain_graph=True)
+        torch.autograd.grad(out.sum(), inputs, create_graph=True)
+    assert paths == {"attention.flash": 2, "attention_gradient.blocks": 1, "attention_gradient.definition": 1}
+
+
+@pytest.mark.parametrize("needed", ["qkvb", "qv", "b", "kb"])
+@pytest.mark.parametrize("elements", [1, 80, 10**6])
+@pytest.mark.usefixtures("blockwise")
+def test_fused_gradients(needed: str, elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way of other devices, on this one: some samples at a time, whatever of the inputs is asked for."""
+    monkeypatch.setattr(module, "way_back", lambda device, is_twice: "definition" if is_twice else "fused")
+    monkeypatch.setattr(module, "BIAS_ELEMENTS", elements)
+    inputs = [x.detach().requires_grad_(name in needed) for name, x in zip("qkvb", _inputs(), strict=True)]
+    wanted = [x for x in inputs if x.requires_grad]
+    with record_paths() as paths:
+        got = torch.autograd.grad(attention(*inputs).square().sum(), wanted)
+    assert paths["attention_gradient.fused"] == 1
+    expected = torch.autograd.grad(attention_by_definition(*inputs).square().sum(), wanted)
+    for x, y in zip(got, expected, strict=True):
+        assert_close(x, y, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA machine")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("has_bias", [False, True])
+@pytest.mark.parametrize("tokens", [64, 256, 1024, 144])  # 8², windows of 16², 32², 12² of STL-10
+def test_on_cuda(tokens: int, has_bias: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that stores no matrix, right to the first and second gradient; memory stays bounded."""
+    monkeypatch.setattr(module, "BIAS_ELEMENTS", 4 * tokens**2)
+    inputs = [x.detach() for x in _inputs(3, 4, tokens, tokens, 16)][: 4 if has_bias else 3]
+    wide = [x.to("cuda").requires_grad_() for x in inputs]
+    short = [x.to("cuda", dtype if i < 3 else torch.float32).requires_grad_() for i, x in enumerate(inputs)]
+    with record_paths() as paths:
+        got = torch.autograd.grad(attention(*short).square().sum(), short)
+    assert "attention.math" not in paths
+    assert paths["attention_gradient.fused"] == 1
+    expected = torch.autograd.grad(attention_by_definition(*wide).square().sum(), wide)
+    twice = torch.autograd.grad(attention(*short).square().sum(), short, create_graph=True)
+    for x, again, y in zip(got, twice, expected, strict=True):
+        assert_close(x.cpu(), y.cpu(), rtol=0, atol_of_max=1e-3 if dtype == torch.float32 else 0.05)
+        assert_close(again.detach().cpu(), y.cpu(), rtol=0, atol_of_max=1e-3 if dtype == torch.float32 else 0.05)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import torch
 
 from gantrol.models import StyleGAN2Config, StyleGAN3Config
 from gantrol.ops import (
+    bias_act,
     conv2d_resample,
     design_lowpass_filter,
     filtered_lrelu,
@@ -19,6 +21,7 @@ from gantrol.ops import (
     upfirdn2d,
 )
 from gantrol.ops.blocks import Axis, planes_of
+from gantrol.ops.conv import innermost
 from gantrol.ops.paths import record_paths
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-6, torch.bfloat16: 4e-2, torch.float16: 5e-3}
@@ -51,11 +54,14 @@ def test_filtered_lrelu_in_blocks(
     fu, fd = taps(6 * up), taps(6 * down, radial=radial)
     options = {"fu": fu, "fd": fd, "b": b, "up": up, "down": down, "padding": (9, 8, 7, 10), "clamp": 1.5}
     expected = filtered_lrelu(x.double(), **{**options, "b": b.double()}, impl="reference")  # type: ignore[arg-type]
-    for cache in (2**15, 2**20):
+    is_strips = radial and dtype in (torch.bfloat16, torch.float16)
+    for cache, strip in ((2**15, 5), (2**20, 72)):
         monkeypatch.setattr("gantrol.ops.blocks.CACHE_BYTES", cache)
+        monkeypatch.setattr("gantrol.ops.blocks.STRIP_BYTES", cache)
+        monkeypatch.setattr("gantrol.ops.blocks.STRIP", strip)
         with record_paths() as paths:
             y = filtered_lrelu(x, **options)  # type: ignore[arg-type]
-        assert paths == {"filtered_lrelu.blocks": 1}
+        assert paths == {"filtered_lrelu.blocks": 1} | ({"filtered_lrelu.strips": 1} if is_strips else {})
         assert y.dtype == dtype
         assert error(y, expected) < TOLERANCE[dtype]
         turned = x.transpose(2, 3).contiguous().transpose(2, 3)
@@ -134,6 +140,17 @@ def test_planes_of_channels_last() -> None:
     assert torch.equal(planes, x.reshape(130, 61, 63))
 
 
+def test_channels_innermost() -> None:
+    """Values and strides of torch's own change of layout, with and without channels and images."""
+    for shape in ((2, 65, 61, 63), (1, 1, 5, 7), (3, 4, 1, 1), (0, 3, 4, 4)):
+        x = torch.randn(shape).bfloat16()
+        for image in (x, x.transpose(2, 3), x.contiguous(memory_format=torch.channels_last)):
+            expected = image.contiguous(memory_format=torch.channels_last)
+            found = innermost(image)
+            assert found.is_contiguous(memory_format=torch.channels_last)
+            assert torch.equal(found, expected)
+
+
 @pytest.mark.parametrize("demodulate", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_one_image_modulates_the_weights(demodulate: bool, dtype: torch.dtype) -> None:
@@ -168,8 +185,46 @@ def test_doubling_by_phases(dtype: torch.dtype) -> None:
         assert error(found, expected.detach()) < TOLERANCE[dtype]
 
 
-def test_networks_take_the_fast_paths() -> None:
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_bias_act_in_portions(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps on what fits the cache are the steps on everything; the input stays as it was."""
+    monkeypatch.setattr(sys.modules["gantrol.ops.bias_act"], "PORTION_BYTES", 100)
+    x, b = torch.randn(2, 3, 7, 5).to(dtype), torch.randn(3)
+    for act, clamp, bias in (("lrelu", 0.7, b), ("relu", None, b), ("linear", 0.5, None)):
+        options = {"act": act, "clamp": clamp, "gain": 1.3}
+        for image in (x, x.contiguous(memory_format=torch.channels_last)):
+            before = image.clone()
+            expected = bias_act(image, bias, impl="reference", **options)  # type: ignore[arg-type]
+            with record_paths() as paths:
+                found = bias_act(image, bias, **options)  # type: ignore[arg-type]
+            assert paths == {"bias_act.portions": 1}
+            assert found.dtype == dtype
+            assert found.stride() == image.stride()
+            assert torch.equal(image, before)
+            assert error(found, expected) < TOLERANCE[dtype]
+    with record_paths() as paths:
+        bias_act(x, b.requires_grad_(), act="lrelu").sum().backward()
+        bias_act(x[:0], b)
+        bias_act(x.transpose(2, 3)[:, :, ::2], b.detach())
+    assert not paths
+
+
+def test_kept_signals_ask_for_no_zeros() -> None:
+    """The second output of the operator has no gradient: none is made up for it, and the first has its usual one."""
+    x = torch.randn(1, 2, 20, 20, requires_grad=True)
+    y = filtered_lrelu(x, fu=taps(12), fd=taps(12), up=2, down=2, padding=9)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True) as profile:
+        (grad,) = torch.autograd.grad(y, x, torch.ones_like(y))
+    filled = [event.input_shapes[0] for event in profile.events() if event.name in ("aten::fill_", "aten::zero_")]
+    assert all(math.prod(shape) <= y.numel() for shape in filled)
+    assert grad.shape == x.shape
+
+
+def test_networks_take_the_fast_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails if a change of the networks silently leaves one of them."""
+    monkeypatch.setattr(
+        sys.modules["gantrol.ops.bias_act"], "PORTION_BYTES", 2**10
+    )  # small networks stand for large ones
     alias_free = StyleGAN3Config(
         resolution_px=32, z_dim=8, w_dim=8, num_layers=4, channel_base=256, channel_max=8, margin_px=4
     ).build()
@@ -184,6 +239,21 @@ def test_networks_take_the_fast_paths() -> None:
         style(torch.randn(1, 8))
     assert paths["modulated_conv2d.weights"] >= 7
     assert paths["convolution.phases"] == 3
+    assert paths["bias_act.portions"] >= 4
+    radial = StyleGAN3Config(
+        resolution_px=32,
+        z_dim=8,
+        w_dim=8,
+        num_layers=4,
+        channel_base=256,
+        channel_max=8,
+        margin_px=4,
+        conv_kernel=1,
+        use_radial_filters=True,
+    ).build()
+    with torch.no_grad(), record_paths() as paths:
+        radial(torch.randn(1, 8), dtype=torch.bfloat16)
+    assert paths["filtered_lrelu.strips"] == 2  # the others are critically sampled, and their filters separable
     with record_paths() as paths:
         alias_free(torch.randn(2, 8)).sum().backward()
     assert paths["filtered_lrelu.blocks"] == paths["sloped.blocks"] == 4

@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ import torch
 
 from gantrol import ops
 from gantrol.errors import ConfigError
+from gantrol.ops.kernels import autotune
 from gantrol.ops.kernels.autotune import Launch, Store
 from gantrol.ops.paths import record_paths
 
@@ -139,3 +142,104 @@ def test_a_place_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path) -
     store = Store(tmp_path / "file" / "device.json")
     store.put("a", LAUNCH)
     assert store.get("a") == LAUNCH
+
+
+class FakeDevice:
+    """Stands for a CUDA device of that name on which launches take the times that `seconds` says.
+
+    Args:
+        monkeypatch: undoes it.
+        home: where the memory of choices is.
+        seconds: of each candidate.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, home: Path, seconds: dict[Launch, float]) -> None:
+        self.timed: list[Launch] = []
+        self.is_capturing = False
+        monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+        monkeypatch.setitem(sys.modules, "triton", SimpleNamespace(__version__="3.6.0"))
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Fake GPU/1")
+        monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: self.is_capturing)
+
+        def timed(run: Any, launch: Launch) -> float:
+            run(launch)
+            self.timed.append(launch)
+            return seconds[launch]
+
+        monkeypatch.setattr(autotune, "_seconds", timed)
+        self.forget()
+
+    def forget(self) -> None:
+        """A new process begins."""
+        autotune._store.cache_clear()
+
+
+OTHER = Launch(tile_y=128, tile_x=64, warps=8)
+
+
+@pytest.fixture
+def fake_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeDevice]:
+    device = FakeDevice(monkeypatch, tmp_path, {LAUNCH: 2.0, OTHER: 1.0})
+    yield device
+    device.forget()
+
+
+def choose(planes: int = 64, candidates: tuple[Launch, ...] = (LAUNCH, OTHER)) -> Launch:
+    key = ("upfirdn2d", "float16", planes, (4, 4))
+    return autotune.best_launch(key, candidates, lambda launch: None, torch.device("cuda"))
+
+
+def test_the_fastest_is_timed_once(fake_device: FakeDevice, tmp_path: Path) -> None:
+    """By the first process that meets a shape; known to it, to numbers of planes alike, and to the next process."""
+    assert choose() == OTHER
+    assert fake_device.timed == [LAUNCH, OTHER]
+    fake_device.timed.clear()
+    assert choose() == choose(planes=50) == OTHER
+    fake_device.forget()
+    assert choose() == OTHER
+    assert fake_device.timed == []
+    (file,) = (tmp_path / "gantrol" / "autotune").iterdir()
+    assert file.name == "Fake-GPU-1-triton-3.6.0.json"
+    assert choose(planes=65) == OTHER
+    assert len(fake_device.timed) == 2
+
+
+def test_a_choice_that_is_no_candidate_any_more_is_made_anew(fake_device: FakeDevice) -> None:
+    choose()
+    fake_device.timed.clear()
+    fake_device.forget()
+    assert choose(candidates=(LAUNCH, Launch(tile_y=1, tile_x=1, warps=1))[:1]) == LAUNCH  # one needs no timing
+    third = Launch(tile_y=32, tile_x=32, warps=4)
+    assert choose(candidates=(LAUNCH, OTHER, third)) == OTHER
+    assert fake_device.timed == []
+
+
+def test_inside_a_graph_nothing_is_timed(fake_device: FakeDevice) -> None:
+    fake_device.is_capturing = True
+    assert choose() == LAUNCH
+    assert fake_device.timed == []
+    fake_device.is_capturing = False
+    assert choose() == OTHER
+
+
+def test_processes_keep_each_others_choices(tmp_path: Path) -> None:
+    """Two that began at the same time: neither loses what the other wrote; the file is whole at every moment."""
+    path = tmp_path / "device.json"
+    first, second = Store(path), Store(path)
+    first.put("a", LAUNCH)
+    second.put("b", OTHER)
+    assert {name: Store(path).get(name) for name in "ab"} == {"a": LAUNCH, "b": OTHER}
+    assert [file.name for file in tmp_path.iterdir()] == ["device.json"]
+
+
+def test_without_a_home_choices_live_as_long_as_the_process(
+    fake_device: FakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    assert choose() == choose() == OTHER
+    assert len(fake_device.timed) == 2

@@ -34,6 +34,7 @@ from gantrol.data.dataset import ImageDataset
 from gantrol.errors import ConfigError, DataError
 from gantrol.models.controllable import OTHER
 from gantrol.models.layers import normalize_2nd_moment
+from gantrol.ops.parts import drawn
 
 QUANTILES = 33
 COMPONENTS = 8
@@ -112,7 +113,7 @@ class Anchor:
         place = (above - 1 + share) / (table.shape[1] - 1)
         scores = torch.special.ndtri(place.clamp(1 - _EDGE, _EDGE))  # [K, N]
         normal = torch.linalg.solve_triangular(values.new_tensor(self.factor).double(), scores, upper=False).T
-        rest = torch.randn(len(values), width - count, dtype=torch.float64, device=values.device)
+        rest = drawn(len(values), lambda n: torch.randn(n, width - count, dtype=torch.float64, device=values.device))
         # rms(z) must come out as 1: the rest takes what the K numbers leave of the sum of squares, which is s
         free = (width - normal.square().sum(1, keepdim=True)).clamp(min=0.05 * width)
         rest = rest * (free / rest.square().sum(1, keepdim=True).clamp(min=1e-12)).sqrt()

@@ -34,7 +34,8 @@ def contrastive_terms(distances: Tensor, same: Tensor, tau_same: float, tau_diff
 
     Args:
         distances: [N, N], symmetric; each pair is counted once.
-        same: int64 [P, 2], rows of the pairs that share the attribute's group, as `PairPlan.rows` gives them.
+        same: int64 [P, 2] on the CPU, rows of the pairs that share the attribute's group, each once, as `PairPlan.rows`
+            gives them.
         tau_same: τ⁺, up to which the distance of such a pair costs nothing.
         tau_different: τ⁻, from which the distance of any other pair costs nothing.
 
@@ -44,12 +45,23 @@ def contrastive_terms(distances: Tensor, same: Tensor, tau_same: float, tau_diff
     count = len(distances)
     if distances.shape != (count, count) or count < 2:
         raise ConfigError(f"distances have shape {list(distances.shape)}: expected [N, N] of at least 2 images")
-    is_other = torch.ones(count, count, dtype=torch.bool, device=distances.device).tril(-1)
-    low, high = same.to(distances.device).sort(dim=1).values.unbind(1)
-    is_other[high, low] = False
-    different = distances[is_other]
-    loss = (tau_different - different).clamp(min=0).sum() / max(len(different), 1)
+    # Weights instead of a selection, whose size the processor would have to wait for.
+    weights = torch.zeros(2, count, count)
+    weights[1] = torch.ones(count, count).tril(-1)
+    low, high = same.sort(dim=1).values.unbind(1)
+    weights[0, high, low] = 1
+    weights[1, high, low] = 0
+    others = count * (count - 1) // 2 - len(same)
+    is_near, is_other = _send(weights, distances).unbind()
+    different = (distances * is_other).sum() / others if others else distances.new_full([], torch.nan)
+    loss = ((tau_different - distances).clamp(min=0) * is_other).sum() / max(others, 1)
     if not len(same):
-        return ContrastiveTerms(loss, None, different.mean())
-    near = distances[high, low]
-    return ContrastiveTerms(loss + (near - tau_same).clamp(min=0).mean(), near.mean(), different.mean())
+        return ContrastiveTerms(loss, None, different)
+    near = (distances * is_near).sum() / len(same)
+    return ContrastiveTerms(loss + ((distances - tau_same).clamp(min=0) * is_near).sum() / len(same), near, different)
+
+
+def _send(values: Tensor, like: Tensor) -> Tensor:
+    """Values of the CPU in the type and on the device of `like`, without waiting for it."""
+    values = values.to(like.dtype)
+    return (values.pin_memory() if like.is_cuda else values).to(like.device, non_blocking=True)

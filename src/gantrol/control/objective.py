@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,7 @@ from gantrol.control.pairs import PairPlan, plan_pairs
 from gantrol.control.predictors.protocol import PredictorSet
 from gantrol.errors import ConfigError
 from gantrol.models.controllable import OTHER
+from gantrol.ops.parts import drawn, gathered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,26 +94,28 @@ class ControlObjective:
 
         Args:
             images: [N, C, H, W] in [-1, 1].
-            plan: which pairs share which group.
+            plan: which pairs of the whole batch share which group, see `gantrol.ops.parts`.
             z: the latents [N, D] of the images.
             slices: where the groups lie in z.
         """
         names = list(dict.fromkeys([*(term.attribute for term in self.terms), *self.anchors]))
         use_half = self.dtype != torch.float32
-        with torch.autocast(images.device.type, self.dtype, enabled=use_half):
+        with torch.autocast(images.device.type, self.dtype) if use_half else nullcontext():
             features = self.predictors.features(images, names)
+        z = gathered(z)
+        whole = {name: gathered(features[name].float()) for name in names}
         total = torch.zeros([], device=images.device)
         stats: dict[str, Tensor] = {}
         for term in self.terms:
             name = term.attribute
-            distances = self.predictors.pairwise(name, features[name].float())
+            distances = self.predictors.pairwise(name, whole[name])
             found = contrastive_terms(distances, plan.rows(name), term.tau_same, term.tau_different)
             total = total + found.loss * (term.weight * self.contrastive_weight)
             stats |= {f"control/{name}/loss": found.loss, f"control/{name}/different": found.different}
             if found.same is not None:
                 stats[f"control/{name}/same"] = found.same
         for name, anchor in self.anchors.items():
-            numbers = anchor.numbers(self.predictors, features[name].float())
+            numbers = anchor.numbers(self.predictors, whole[name])
             error = anchor.loss(numbers, z[:, slices[name]])
             total = total + error * (anchor.weight * self.anchor_weight)
             stats[f"control/{name}/anchor"] = error
@@ -125,7 +129,7 @@ class ControlObjective:
             z_dim: D.
             slices: where the groups lie in z.
         """
-        z = torch.randn(len(images), z_dim, device=images.device)
+        z = drawn(len(images), lambda n: torch.randn(n, z_dim, device=images.device))
         with torch.no_grad():
             features = self.predictors.features(images, list(self.anchors))
             for name, anchor in self.anchors.items():

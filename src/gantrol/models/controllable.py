@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from gantrol.errors import ConfigError, nearest
 from gantrol.models.autogan import AutoGANConfig
+from gantrol.models.config_checks import check_layer_count
 from gantrol.models.ladder import LadderConfig
 from gantrol.models.layers import FullyConnected, check_width, normalize_2nd_moment
 from gantrol.models.mapped_generator import MappedGenerator
@@ -30,6 +31,7 @@ from gantrol.models.stylegan2 import StyleGAN2Config
 from gantrol.models.stylegan3 import StyleGAN3Config
 from gantrol.models.transgan import TransGANConfig
 from gantrol.models.wgan_gp import WGANGPConfig
+from gantrol.ops.parts import move_mean
 
 BaseGeneratorConfig = StyleGAN2Config | LadderConfig | StyleGAN3Config | WGANGPConfig | AutoGANConfig | TransGANConfig
 """The generators that can be wrapped."""
@@ -119,6 +121,7 @@ class ControllableConfig:
                 raise ConfigError(f"groups {sizes} = {total}, but base.{name}={width}: the sizes must add up to it")
         if self.base.c_dim:
             raise ConfigError(f"base.c_dim={self.base.c_dim}: a generator with groups has no classes; set it to 0")
+        check_layer_count(self, "mapping_layers")
         for field in ("mapping_layers", "hidden_width"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"{field}={getattr(self, field)}: expected 1 or more")
@@ -237,7 +240,7 @@ class GroupedMapping(nn.Module):
         w = torch.cat([self.groups[name](z[:, place]) for name, place in self.slices.items()], dim=1)  # [N, D]
         if update_emas:
             with torch.no_grad():
-                self.w_avg.lerp_(w.mean(dim=0), 1 - self.w_avg_beta)
+                move_mean(self.w_avg, w.mean(dim=0), 1 - self.w_avg_beta)
         if not math.isfinite(truncation_psi):
             raise ConfigError(f"truncation_psi={truncation_psi}: expected a finite number")
         ws = w[:, None].expand(-1, self.num_ws, -1)  # [N, L, D]

@@ -30,7 +30,9 @@ from torch import Tensor
 from gantrol.models.config_checks import (
     check,
     check_at_least,
+    check_at_most,
     check_clamp,
+    check_layer_count,
     check_power_of_two,
     check_unit_interval,
 )
@@ -98,6 +100,8 @@ class LadderConfig:
         check_power_of_two(self, "resolution_px", 8)
         check_at_least(self, 1, "channels", "z_dim", "w_dim", "mapping_layers", "lrelu_upsampling", "channel_max")
         check_at_least(self, 0, "c_dim", "margin_px", "num_low_precision_res")
+        check_layer_count(self, "mapping_layers")
+        check_at_most(self, 64, "filter_size", "lrelu_upsampling")
         check_at_least(self, self.resolution_px, "channel_base")
         check(self, "upsampling", self.upsampling in UPSAMPLINGS, "one of " + ", ".join(UPSAMPLINGS))
         is_even = self.filter_size % 2 == 0 and self.filter_size > 0

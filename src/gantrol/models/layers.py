@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from gantrol.errors import ConfigError
 from gantrol.ops import bias_act, conv2d_resample, setup_filter
+from gantrol.ops.parts import move_mean
 
 LRELU_GAIN = math.sqrt(2)
 """Keeps the second moment of a leaky ReLU's output near that of its input."""
@@ -245,7 +246,7 @@ class MappingNetwork(nn.Module):
 
         if update_emas:
             with torch.no_grad():
-                self.w_avg.lerp_(w.mean(dim=0), 1 - self.w_avg_beta)
+                move_mean(self.w_avg, w.mean(dim=0), 1 - self.w_avg_beta)
         ws = w.unsqueeze(1).expand(-1, self.num_ws, -1)  # [N, L, w_dim]
         if not math.isfinite(truncation_psi):
             raise ConfigError(f"truncation_psi={truncation_psi}: expected a finite number")

@@ -10,7 +10,7 @@ the weights and the number of passes alone, so they agree on all processes of a 
 
 *Batch norm* uses the statistics of the batch in training mode; the running ones, which evaluation uses, move only when
 `update_emas` asks for it, like every running mean of this library. Under accumulation the batch is the micro-batch, and
-in a parallel training it is a process's own share; the running statistics kept are those of the first process.
+in a parallel training it is a process's own share; running statistics move by the mean over all of these.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from gantrol.models.config_checks import check
 from gantrol.models.layers import check_dtype, check_width
 from gantrol.models.mapped_generator import ImageConfig
 from gantrol.models.protocols import NoiseMode, check_noise_mode
+from gantrol.ops.parts import move_mean
 
 Init = Literal["he", "xavier"]
 """Uniform weights of variance 4/(fan_in + fan_out), or half of it; a convolution's fans count its k² taps."""
@@ -156,10 +157,15 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor, *, update_emas: bool = False) -> Tensor:
         """Maps [N, C, H, W] to the same shape and type."""
-        keeps = update_emas or not self.training
-        mean, var = (self.running_mean, self.running_var) if keeps else (None, None)
-        y = F.batch_norm(x.float(), mean, var, self.weight, self.bias, self.training, self.momentum)
-        return y.to(x.dtype)
+        if not self.training:
+            y = F.batch_norm(x.float(), self.running_mean, self.running_var, self.weight, self.bias)
+            return y.to(x.dtype)
+        if update_emas:
+            with torch.no_grad():
+                var, mean = torch.var_mean(x.detach().float(), dim=(0, 2, 3))  # unbiased
+                move_mean(self.running_mean, mean, self.momentum)
+                move_mean(self.running_var, var, self.momentum)
+        return F.batch_norm(x.float(), None, None, self.weight, self.bias, True, self.momentum).to(x.dtype)
 
 
 class ConvolutionalConfig(ImageConfig, Protocol):

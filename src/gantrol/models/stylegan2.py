@@ -21,6 +21,7 @@ from gantrol.models.config_checks import (
     check,
     check_at_least,
     check_clamp,
+    check_layer_count,
     check_power_of_two,
     check_unit_interval,
 )
@@ -37,6 +38,7 @@ from gantrol.models.layers import (
 from gantrol.models.protocols import NoiseMode, check_noise_mode
 from gantrol.models.style_generator import StyleGenerator
 from gantrol.ops import bias_act, modulated_conv2d, modulated_conv2d_resample, upsample2d
+from gantrol.ops.parts import drawn
 
 ARCHITECTURES = ("skip", "resnet", "orig")
 
@@ -80,6 +82,7 @@ class StyleGAN2Config:
         check_power_of_two(self, "resolution_px", 4)
         check_at_least(self, 1, "channels", "z_dim", "w_dim", "mapping_layers", "channel_max")
         check_at_least(self, 0, "c_dim", "num_low_precision_res")
+        check_layer_count(self, "mapping_layers")
         check_at_least(self, self.resolution_px, "channel_base")
         check(self, "architecture", self.architecture in ARCHITECTURES, "one of " + ", ".join(ARCHITECTURES))
         check_unit_interval(self, "w_avg_beta")
@@ -144,7 +147,8 @@ class SynthesisLayer(nn.Module):
         """Maps features [N, I, H, W] and w [N, D] to [N, O, H·up, W·up] in the type of `x`, times `gain`."""
         noise = None
         if self.use_noise and noise_mode == "random":
-            noise = torch.randn(x.shape[0], 1, self.resolution_px, self.resolution_px, device=x.device)
+            plane = (1, self.resolution_px, self.resolution_px)
+            noise = drawn(x.shape[0], lambda n: torch.randn(n, *plane, device=x.device))
             noise = (noise * self.noise_strength).to(x.dtype)  # one plane for all channels
         elif self.use_noise and noise_mode == "const":
             noise = (self.noise_const * self.noise_strength).to(x.dtype)

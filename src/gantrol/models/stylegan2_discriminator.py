@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from gantrol.errors import ConfigError
-from gantrol.models.config_checks import check, check_at_least, check_clamp, check_power_of_two
+from gantrol.models.config_checks import check, check_at_least, check_clamp, check_layer_count, check_power_of_two
 from gantrol.models.layers import (
     Convolution,
     FullyConnected,
@@ -67,6 +67,7 @@ class StyleGAN2DiscriminatorConfig:
         check_power_of_two(self, "resolution_px", 8)
         check_at_least(self, 1, "channels", "channel_max")
         check_at_least(self, 0, "c_dim", "num_low_precision_res", "mbstd_channels", "mapping_layers", "freeze_layers")
+        check_layer_count(self, "mapping_layers")
         check_at_least(self, self.resolution_px, "channel_base")
         check(self, "architecture", self.architecture in ARCHITECTURES, "one of " + ", ".join(ARCHITECTURES))
         group = self.mbstd_group_size

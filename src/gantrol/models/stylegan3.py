@@ -28,7 +28,9 @@ from torch import Tensor, nn
 from gantrol.models.config_checks import (
     check,
     check_at_least,
+    check_at_most,
     check_clamp,
+    check_layer_count,
     check_power_of_two,
     check_unit_interval,
 )
@@ -43,6 +45,7 @@ from gantrol.models.layers import (
 from gantrol.models.protocols import NoiseMode, check_noise_mode
 from gantrol.models.style_generator import StyleGenerator
 from gantrol.ops import bias_act, design_lowpass_filter, filtered_lrelu, modulated_conv2d
+from gantrol.ops.parts import move_mean
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,6 +109,8 @@ class StyleGAN3Config:
         check_at_least(self, 1, "channels", "z_dim", "w_dim", "mapping_layers", "num_critical")
         check_at_least(self, 1, "lrelu_upsampling", "channel_base", "channel_max")
         check_at_least(self, 0, "c_dim", "margin_px", "num_low_precision_res")
+        check_layer_count(self, "mapping_layers", "num_layers")
+        check_at_most(self, 64, "filter_size", "conv_kernel", "lrelu_upsampling")
         check(self, "num_layers", self.num_layers >= 2, "at least 2")
         is_odd = self.conv_kernel % 2 == 1 and self.conv_kernel > 0
         check(self, "conv_kernel", is_odd, "an odd number (3 for T, 1 for R)")
@@ -334,7 +339,7 @@ class SynthesisLayer(nn.Module):
         if update_emas:
             with torch.no_grad():
                 mean_square = x.detach().to(self.magnitude_ema.dtype).square().mean()
-                self.magnitude_ema.lerp_(mean_square, 1 - self.magnitude_ema_beta)
+                move_mean(self.magnitude_ema, mean_square, 1 - self.magnitude_ema_beta)
         return self.magnitude_ema.rsqrt()
 
     def forward(self, x: Tensor, w: Tensor, *, update_emas: bool = False, dtype: torch.dtype = torch.float32) -> Tensor:

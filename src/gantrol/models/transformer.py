@@ -27,6 +27,7 @@ from gantrol.errors import ConfigError, nearest
 from gantrol.models.layers import compute_dtype
 from gantrol.models.protocols import NoiseMode
 from gantrol.ops.attention import attention, attention_probabilities
+from gantrol.ops.parts import drawn
 
 Norm = Literal["layer", "pixel", "batch", "instance", "none"]
 """Names of the norms: over the features of a token with and without learned scale, over the batch, over an image."""
@@ -141,6 +142,7 @@ class SelfAttention(nn.Module):
     """
 
     relative_index: Tensor | None
+    locality: Tensor | None
 
     def __init__(
         self,
@@ -166,7 +168,7 @@ class SelfAttention(nn.Module):
             self.relative_position = nn.Parameter(nn.init.trunc_normal_(table, std=INIT_STD))
             index = relative_position_index(window).flatten()
         self.register_buffer("relative_index", index, persistent=False)
-        self.locality: Tensor | None = None  # additive, 0 or −∞; not a buffer: it is a phase of training, no state
+        self.register_buffer("locality", None, persistent=False)  # 0 or −∞; a phase of training, no state
 
     @property
     def _grid(self) -> tuple[int, int]:
@@ -192,7 +194,6 @@ class SelfAttention(nn.Module):
             bias = self.relative_position.index_select(1, self.relative_index).view(-1, tokens, tokens)
         if self.locality is None:
             return bias
-        self.locality = self.locality.to(self.qkv.weight.device)
         return self.locality if bias is None else bias + self.locality
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -274,6 +275,8 @@ class EncoderBlock(nn.Module):
         residual_gain: factor on the two sums.
     """
 
+    noise_const: Tensor | None
+
     def __init__(
         self,
         width: int,
@@ -294,6 +297,8 @@ class EncoderBlock(nn.Module):
         self.norm1 = make_norm(norm, width)
         self.attn = SelfAttention(width, heads=heads, side=side, window=window, relative_position=relative_position)
         self.noise_strength = nn.Parameter(torch.zeros([])) if noise else None
+        fixed = _fixed_noise(side**2) if noise and side is not None else None
+        self.register_buffer("noise_const", fixed, persistent=False)
         self.norm2 = make_norm(norm, width)
         self.mlp = Mlp(width, mlp_ratio)
 
@@ -316,21 +321,25 @@ class EncoderBlock(nn.Module):
             x = x + self.cross(x.to(dtype), context.to(dtype))
         u = self.norm1(x)
         if self.noise_strength is not None and noise_mode != "none":
-            u = u + self.noise_strength * _noise(x, noise_mode)
+            u = u + self.noise_strength * self._noise(x, noise_mode)
         x = self._add(x, self.attn(u.to(dtype)))
         return self._add(x, self.mlp(self.norm2(x).to(dtype)))
+
+    def _noise(self, x: Tensor, noise_mode: NoiseMode) -> Tensor:
+        """N(0, 1) [N, T, 1], or [1, T, 1] for "const"."""
+        n, tokens, _ = x.shape
+        if noise_mode == "random":
+            return drawn(n, lambda rows: torch.randn(rows, tokens, 1, dtype=x.dtype, device=x.device))
+        return (_fixed_noise(tokens) if self.noise_const is None else self.noise_const).to(x)
 
     def _add(self, x: Tensor, y: Tensor) -> Tensor:
         return x + y if self.residual_gain == 1 else (x + y) * self.residual_gain
 
 
-def _noise(x: Tensor, noise_mode: NoiseMode) -> Tensor:
-    """N(0, 1) [N, T, 1]; "const" draws one field from a fixed seed, so that nothing needs to be stored."""
-    n, tokens, _ = x.shape
-    if noise_mode == "random":
-        return torch.randn(n, tokens, 1, dtype=x.dtype, device=x.device)
-    fixed = torch.Generator().manual_seed(tokens)
-    return torch.randn(1, tokens, 1, generator=fixed).to(x)
+def _fixed_noise(tokens: int) -> Tensor:
+    """N(0, 1) [1, T, 1] of a fixed seed, so that it need not be stored with the weights."""
+    # Not torch.randn, which an importer replaces while it builds a network whose weights it will read.
+    return torch.normal(0.0, 1.0, (1, tokens, 1), generator=torch.Generator().manual_seed(tokens))
 
 
 def run_blocks(

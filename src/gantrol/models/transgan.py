@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gantrol.errors import ConfigError, nearest
-from gantrol.models.config_checks import check, check_at_least
+from gantrol.models.config_checks import check, check_at_least, check_layer_count
 from gantrol.models.latent_generator import LatentGenerator
 from gantrol.models.layers import check_dtype, check_ws
 from gantrol.models.protocols import NoiseMode, check_noise_mode
@@ -57,6 +57,7 @@ class TransGANStage:
     def __post_init__(self) -> None:
         check_at_least(self, 1, "side", "channels")
         check_at_least(self, 0, "depth")
+        check_layer_count(self, "depth")
         is_divisor = self.window is None or (self.window >= 1 and self.side % self.window == 0)
         check(self, "window", is_divisor, f"a divisor of side={self.side}, or null for the whole grid")
         check(self, "upsampling", self.upsampling in get_args(Upsampling), "one of " + ", ".join(get_args(Upsampling)))
@@ -151,19 +152,27 @@ def bicubic(x: Tensor, side: int) -> Tensor:
     return grid.flatten(2).transpose(1, 2)
 
 
+def _keys_cubic(distance: float) -> float:
+    """Weight of a pixel at this distance in bicubic interpolation with a = −0.75."""
+    d = abs(distance)
+    if d < 1:
+        return 1.25 * d**3 - 2.25 * d**2 + 1
+    return -0.75 * (d**3 - 5 * d**2 + 8 * d - 4) if d < 2 else 0.0
+
+
+SMOOTH_TAPS = tuple(
+    sum(_keys_cubic(offset - phase) for phase in (-0.375, -0.125, 0.125, 0.375)) / 4 for offset in range(-2, 3)
+)
+"""Weights of a pixel and its neighbours, averaged over the four places that new pixels take between old ones."""
+
+
 def smooth(x: Tensor, side: int) -> Tensor:
     """Bicubic interpolation by 4 and the mean of 4×4, tokens [N, S², D] to the same shape: a low-pass.
 
     Both are linear, act on rows and columns alike and clamp at the border, so together they are a 5-tap filter along
     each axis after repeating the border twice; no larger image is made.
     """
-    weights = []
-    for phase in (-0.375, -0.125, 0.125, 0.375):  # where the four new pixels of an old one lie
-        distances = (torch.arange(-2, 3, dtype=torch.float64) - phase).abs()
-        near = 1.25 * distances**3 - 2.25 * distances**2 + 1  # Keys' cubic, a = −0.75
-        far = -0.75 * (distances**3 - 5 * distances**2 + 8 * distances - 4)
-        weights.append(torch.where(distances < 1, near, far) * (distances < 2))
-    taps = torch.stack(weights).mean(dim=0).to(x)
+    taps = torch.cat([x.new_full([1], tap) for tap in SMOOTH_TAPS])  # filled there: a copy would wait for the device
     grid = x.transpose(1, 2).reshape(-1, 1, side, side)  # [N·D, 1, S, S]
     grid = F.pad(grid, [2, 2, 2, 2], mode="replicate")
     grid = F.conv2d(F.conv2d(grid, taps.view(1, 1, 1, 5)), taps.view(1, 1, 5, 1))

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from gantrol.errors import ConfigError, nearest
-from gantrol.models.config_checks import check, check_at_least
+from gantrol.models.config_checks import check, check_at_least, check_layer_count
 from gantrol.models.layers import check_dtype, check_width
 from gantrol.models.transformer import (
     INIT_STD,
@@ -55,6 +55,7 @@ class TransGANScale:
     def __post_init__(self) -> None:
         check_at_least(self, 1, "patch_px", "channels")
         check_at_least(self, 0, "depth", "global_depth")
+        check_layer_count(self, "depth", "global_depth")
         overlap = (self.kernel_px or self.patch_px) - self.patch_px
         check(self, "kernel_px", overlap >= 0 and overlap % 2 == 0, f"patch_px={self.patch_px} plus an even number")
         check(self, "window", self.window is None or self.window >= 1, "at least 1, or null for the whole grid")
@@ -93,6 +94,7 @@ class TransGANDiscriminatorConfig:
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "resolution_px", "channels", "heads", "mlp_ratio", "last_depth")
+        check_layer_count(self, "last_depth")
         check_at_least(self, 0, "c_dim")
         check(self, "norm", self.norm in get_args(Norm), "one of " + ", ".join(get_args(Norm)))
         if not self.scales:

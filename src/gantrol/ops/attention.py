@@ -7,24 +7,32 @@ Dimensions: N batch (or batch·windows) · H heads · T queries · S keys · D f
 torch's fused kernels never store the T×S matrix, but two things stop them where GANs need them: they cannot be
 differentiated twice (gradient penalties do that), and on the CPU they give no gradient for a bias (relative positions
 learn one). So the forward pass is always the fused kernel, and the backward pass picks its way when it runs, since only
-then is it known what is wanted:
+then is it known what is wanted. `way_forward` and `way_back` are the whole choice:
 
-* a graph of the gradient is asked for (`create_graph=True`): by the definition, in differentiable operations;
-* on the CPU: block by block, in a workspace that stays in the cache (about twice the speed of the definition at
-  T = 1024, and without its T×S matrices);
-* elsewhere: torch's fused backward pass, after the forward pass is run again.
+| way | when |
+|---|---|
+| definition | forward: on the CPU, matrices so small that it is faster; back: a graph of the gradient is asked for |
+| blocks | back on the CPU: in a workspace that stays in the cache, twice as fast as the definition at T = 1024 |
+| fused | everywhere else; back, the forward pass runs again, some samples at a time where a bias is learned |
 
-Nobody has to say beforehand that a second derivative will follow. On the CPU small matrices go by the definition from
-the start, which is faster for them.
+Nobody has to say beforehand that a second derivative will follow. Which of torch's fused kernels runs is torch's own
+choice (`fused_kernel`). With a bias on CUDA that is the memory-efficient one, or cuDNN's where it can; the flash kernel
+takes none. `flex_attention` adds a bias inside its kernel, but its gradient sums with atomics, in an order that changes
+from run to run, it has no second derivative, and compiles for seconds at every shape: it is measured
+(`benchmarks/gpu/attention.py`), not used.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from gantrol.ops.paths import is_recorded, note_path
+
+Way = Literal["definition", "blocks", "fused"]
 
 BLOCK_ROWS = 128
 """Queries that the blockwise backward pass takes at a time."""
@@ -34,6 +42,33 @@ BLOCK_ELEMENTS = 2**20
 
 DIRECT_ELEMENTS = 2**23
 """Up to so many entries of all matrices together, training on the CPU is fastest by the definition."""
+
+BIAS_ELEMENTS = 2**26
+"""The fused backward pass writes the gradient of a bias for every sample before it is summed: so many entries at a
+time, 128 MiB in half precision."""
+
+
+def way_forward(device: str, entries: int, *, is_trained: bool) -> Way:
+    """How a forward pass is computed.
+
+    Args:
+        device: type of the device.
+        entries: of the attention matrices of all samples and heads, N·H·T·S.
+        is_trained: whether a gradient may be asked for.
+    """
+    return "definition" if is_trained and device == "cpu" and entries <= DIRECT_ELEMENTS else "fused"
+
+
+def way_back(device: str, *, is_twice: bool) -> Way:
+    """How the backward pass of a fused forward pass is computed.
+
+    Args:
+        device: type of the device.
+        is_twice: whether a graph of the gradient is asked for.
+    """
+    if is_twice:
+        return "definition"
+    return "blocks" if device == "cpu" else "fused"
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -49,11 +84,15 @@ def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Te
         [N, H, T, D] in the type of `q`. Differentiable twice with respect to every argument.
     """
     inputs = (q, k, v, bias)
-    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs):
-        if q.device.type == "cpu" and q.shape[:-1].numel() * k.shape[2] <= DIRECT_ELEMENTS:
-            return attention_by_definition(*inputs)
-        return _Attention.apply(*inputs)
-    return _fused(*inputs)
+    is_trained = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
+    # Without gradients the size does not matter; asking for it would fix the batch of an exported network.
+    entries = q.shape[:-1].numel() * k.shape[2] if is_trained else 0
+    way = way_forward(q.device.type, entries, is_trained=is_trained)
+    if is_recorded():
+        note_path("attention", way if way == "definition" else fused_kernel(q, k, v, bias))
+    if way == "definition":
+        return attention_by_definition(*inputs)
+    return _Attention.apply(*inputs) if is_trained else _fused(*inputs)
 
 
 def attention_probabilities(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -69,9 +108,21 @@ def attention_by_definition(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None
     return (probabilities @ v.to(probabilities.dtype)).to(q.dtype)
 
 
+def fused_kernel(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> str:
+    """Which of torch's kernels a fused forward pass runs here: flash, efficient, cudnn, or math, which is none of them.
+
+    The arguments are those of `attention`.
+    """
+    chosen = torch._fused_sdp_choice(q, k, v, attn_mask=None if bias is None else _mask(q, bias.detach()))
+    return torch.nn.attention.SDPBackend(chosen).name.removesuffix("_ATTENTION").lower()
+
+
+def _mask(q: Tensor, bias: Tensor) -> Tensor:
+    return bias.to(q.dtype)[None]
+
+
 def _fused(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-    mask = None if bias is None else bias.to(q.dtype)[None]
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=None if bias is None else _mask(q, bias))
 
 
 class _Attention(torch.autograd.Function):
@@ -86,14 +137,43 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
         q, k, v, bias, out = ctx.saved_tensors
-        is_twice = torch.is_grad_enabled()
-        if not is_twice and grad.device.type == "cpu":
+        way = way_back(grad.device.type, is_twice=torch.is_grad_enabled())
+        note_path("attention_gradient", way)
+        if way == "blocks":
             return _gradients_in_blocks(grad, q, k, v, bias, out, needs_bias=ctx.needs_input_grad[3])
+        if way == "fused":
+            return _fused_gradients(grad, q, k, v, bias, ctx.needs_input_grad)
         wanted = [x for x, needs in zip((q, k, v, bias), ctx.needs_input_grad, strict=True) if needs]
         with torch.enable_grad():
-            out = (attention_by_definition if is_twice else _fused)(q, k, v, bias)
-        found = iter(torch.autograd.grad(out, wanted, grad, create_graph=is_twice))
+            out = attention_by_definition(q, k, v, bias)
+        found = iter(torch.autograd.grad(out, wanted, grad, create_graph=True))
         return tuple(next(found) if needs else None for needs in ctx.needs_input_grad)
+
+
+def _fused_gradients(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, needs: tuple[bool, ...]
+) -> tuple[Tensor | None, ...]:
+    """Gradients of q, k, v and the bias by torch's fused kernels, some samples at a time where a bias wants one."""
+    n, heads, rows, _ = q.shape
+    samples = max(BIAS_ELEMENTS // (heads * rows * k.shape[2]), 1) if needs[3] else max(n, 1)
+    parts: list[list[Tensor]] = [[], [], []]
+    grad_bias: Tensor | None = None
+    for start in range(0, n, samples):
+        some = slice(start, start + samples)
+        # The queries always take part: up to torch 2.12 the kernel fails where a bias alone is asked for.
+        inputs = [x[some].detach().requires_grad_(i == 0 or needs[i]) for i, x in enumerate((q, k, v))]
+        learned = None if bias is None else bias.detach().requires_grad_(needs[3])
+        with torch.enable_grad():
+            out = _fused(inputs[0], inputs[1], inputs[2], learned)
+        asked = [x for x in (*inputs, learned) if x is not None and x.requires_grad]
+        found = dict(zip(map(id, asked), torch.autograd.grad(out, asked, grad[some]), strict=True))
+        for part, x in zip(parts, inputs, strict=True):
+            part += [found[id(x)]] if x.requires_grad else []
+        if needs[3]:
+            more = found[id(learned)]
+            grad_bias = more if grad_bias is None else grad_bias + more
+    of_inputs = [(part[0] if len(part) == 1 else torch.cat(part)) if needs[i] else None for i, part in enumerate(parts)]
+    return (*of_inputs, grad_bias)
 
 
 def _gradients_in_blocks(

@@ -16,13 +16,22 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from gantrol.ops.paths import note_path
 
 CACHE_BYTES = 2**20
 """Size of the buffer for the signal between two stages; larger than a share of the second-level cache does not pay."""
 
 WIDE = 160
 """Axes with up to so many outputs are one block: the matrix products lose less to zeros than to smallness."""
+
+STRIP_BYTES = 2**22
+"""`CACHE_BYTES` for strips: their weights are arranged anew for each product, which pays for many planes only."""
+
+STRIP = 72
+"""The most columns that a filter that is not separable makes at a time; more would multiply more zeros."""
 
 Activate = Callable[[Tensor, slice, slice, bool], object]
 """Changes a block [P', U', V] of the upsampled signal in place, given its planes, rows and whether a limit is near."""
@@ -51,6 +60,8 @@ class Stage(NamedTuple):
     """[(M_y [h, H], M_x [w, W]), …]"""
     y: Axis
     x: Axis
+    kernel: Tensor | None = None
+    """The taps [n_y, n_x] in the order in which they meet the inputs, gain included, if they are not separable."""
 
     @property
     def output_size(self) -> tuple[int, int]:
@@ -86,15 +97,56 @@ def _columns(stage: Stage, dtype: torch.dtype) -> list[_Columns]:
     return found
 
 
+class _Strip(NamedTuple):
+    """Some columns of the output of a filter that is not separable, and the columns of its input that they read."""
+
+    outputs: slice
+    inputs: slice
+    weight: Tensor  # [w', V', 1, n_y], channels innermost; V' is a multiple of 32, the same for all, zero beyond inputs
+
+
+def _convolves(stage: Stage, dtype: torch.dtype) -> bool:
+    """Whether this second stage goes by strips: short types, taps that are not separable, no zeros inserted."""
+    return stage.kernel is not None and _is_short(dtype) and stage.y.up == 1 and stage.y.pad == 0
+
+
+def _strips(stage: Stage, dtype: torch.dtype) -> list[_Strip]:
+    """Along x each row of the taps is a band of its own, M_k [w, W]; along y they are the taps of a convolution.
+
+    y[o] = Σ_k M_k x[o·down + k]: with columns as channels that is one convolution with a kernel of n_y × 1, which the
+    matrix units of a CPU compute without a copy of the signal.
+    """
+    assert stage.kernel is not None
+    width, size = stage.pairs[0][1].shape
+    count = -(-width // STRIP)
+    blocks = [(outputs, stage.x.inputs(outputs, size)) for outputs in _steps(width, -(-width // count))]
+    padded = -(-max(inputs.stop - inputs.start for _, inputs in blocks) // 32) * 32
+    taps = F.pad(stage.kernel, (0, 1))
+    found = []
+    for outputs, inputs in blocks:
+        column = torch.arange(inputs.start, inputs.start + padded)
+        k = column * stage.x.up + stage.x.pad - torch.arange(outputs.start, outputs.stop)[:, None] * stage.x.down
+        k = torch.where((k >= 0) & (k < stage.x.taps) & (column < inputs.stop), k, stage.x.taps)
+        weight = taps[:, k].permute(1, 2, 0)[:, :, None].to(dtype)  # [w', V', 1, n_y]
+        found.append(_Strip(outputs, inputs, weight.contiguous(memory_format=torch.channels_last)))
+    return found
+
+
 def _apply(stage: Stage, columns: list[_Columns], x: Tensor, first_row: int, rows: slice, out: Tensor) -> None:
     """Rows of the stage's output from x [P', H', W], whose first row is `first_row` of H, into out [P'·rows, w]."""
+    _apply_to(stage, columns, x, first_row, rows, [out[:, cols.outputs] for cols in columns])
+
+
+def _apply_to(
+    stage: Stage, columns: list[_Columns], x: Tensor, first_row: int, rows: slice, targets: list[Tensor]
+) -> None:
+    """`_apply` with a target [P'·rows, w'] for each block of columns."""
     inputs = stage.y.inputs(rows, stage.pairs[0][0].shape[1])
     part = x[:, inputs.start - first_row : inputs.stop - first_row]
     for term, (my, _) in enumerate(stage.pairs):
         block = my[rows, inputs].expand(len(x), -1, -1)
         t = torch.bmm(block, part).flatten(0, 1)  # [P'·rows, W]
-        for cols in columns:
-            target = out[:, cols.outputs]
+        for cols, target in zip(columns, targets, strict=True):
             if term == 0:
                 torch.mm(t[:, cols.inputs], cols.matrices[term], out=target)
             else:
@@ -180,6 +232,9 @@ def activate_between(
     planes = planes_of(x)
     bias = None if b is None else b.to(x.dtype).repeat(n)[:, None, None]
     out = x.new_empty(n * c, height, width)
+    if not keep and _convolves(second, x.dtype):
+        _activate_in_strips(planes, bias, first, second, activate, limit, out)
+        return out.view(n, c, height, width), None
     kept = x.new_empty(n * c, u, v) if keep else None
     up_columns, down_columns = _columns(first, x.dtype), _columns(second, x.dtype)
     plane_bytes = u * v * x.element_size()
@@ -191,12 +246,12 @@ def activate_between(
     at_once = min(max(CACHE_BYTES // (longest * v * x.element_size()), 1), n * c)
     if kept is not None and len(bands) > 1:
         at_once = 1  # a part of several planes is no matrix
-    gain = peak_gain(first) * 1.05  # a margin for the rounding of short types
+    gain = peak_gain(first)
     buffer = x.new_empty(0 if keep else at_once * longest * v)
 
     for some in _steps(n * c, at_once):
         part = planes[some] if bias is None else planes[some] + bias[some]
-        is_near = limit < math.inf and not peak(part) * gain < limit  # so that NaN is near
+        is_near = _is_near(part, gain, limit)
         if kept is not None:
             for rows in [slice(0, u)] if len(bands) == 1 else _steps(u, 64):
                 _apply(first, up_columns, part, 0, rows, kept[some, rows].view(-1, v))
@@ -211,3 +266,41 @@ def activate_between(
             activate(signal, some, middle, is_near)
             _into(out[some, rows], second, down_columns, signal, middle.start, rows)
     return out.view(n, c, height, width), None if kept is None else kept.view(n, c, u, v)
+
+
+def _is_near(part: Tensor, gain: float, limit: float) -> bool:
+    """Whether `limit` could be reached by a signal that this part of the input makes; true of NaN."""
+    return limit < math.inf and not peak(part) * gain * 1.05 < limit  # a margin for the rounding of short types
+
+
+def _activate_in_strips(
+    planes: Tensor, bias: Tensor | None, first: Stage, second: Stage, activate: Activate, limit: float, out: Tensor
+) -> None:
+    """`activate_between` of planes [P, H, W] into out [P, h, w], the second stage as a convolution of strips."""
+    note_path("filtered_lrelu", "strips")
+    dtype, (height, _), (u, _) = planes.dtype, second.output_size, first.output_size
+    strips = _strips(second, dtype)
+    width = strips[0].weight.shape[1]
+    columns = []  # the same strips as outputs of the first stage
+    for strip in strips:
+        inputs, zeros = first.x.inputs(strip.inputs, planes.shape[2]), width - (strip.inputs.stop - strip.inputs.start)
+        matrices = [F.pad(mx[strip.inputs, inputs].T, (0, zeros)) for _, mx in first.pairs]
+        columns.append(_Columns(strip.outputs, inputs, matrices))
+    gain, size = peak_gain(first), len(strips) * width * planes.element_size()
+    bands = [(rows, second.y.inputs(rows, u)) for rows in _steps(height, height if u * size <= STRIP_BYTES else 64)]
+    longest = max(middle.stop - middle.start for _, middle in bands)
+    at_once = min(max(STRIP_BYTES // (longest * size), 1), len(planes))
+    buffer = planes.new_empty(len(strips), at_once * longest * width)
+    for some in _steps(len(planes), at_once):
+        part = planes[some] if bias is None else planes[some] + bias[some]
+        is_near = _is_near(part, gain, limit)
+        for rows, middle in bands:
+            length = middle.stop - middle.start
+            signals = [strip[: len(part) * length * width].view(-1, width) for strip in buffer]
+            _apply_to(first, columns, part, 0, middle, signals)
+            for strip, signal in zip(strips, signals, strict=True):
+                signal = signal.view(len(part), length, width)
+                activate(signal, some, middle, is_near)
+                image = signal.permute(0, 2, 1)[:, :, None]  # [P', width, 1, U'], channels innermost
+                y = F.conv2d(image, strip.weight, stride=(1, second.y.down))  # [P', w', 1, rows]
+                out[some, rows, strip.outputs] = y[:, :, 0].transpose(1, 2)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from gantrol.errors import ConfigError
-from gantrol.ops.paths import note_path
+from gantrol.ops.paths import is_plain, note_path
 from gantrol.ops.resample import Padding, check_image, parse_padding, taps_shape, upfirdn2d
 
 _EPSILON = 1e-8  # under the roots of demodulation
@@ -36,7 +36,7 @@ def _convolve(
     if x.device.type == "cpu" and x.dtype in (torch.bfloat16, torch.float16) and groups == 1 and x.numel() > 0:
         # With channels innermost, a CPU's matrix units compute wide layers several times as fast.
         note_path("convolution", "channels_last")
-        x, w = (t.contiguous(memory_format=torch.channels_last) for t in (x, w))
+        x, w = innermost(x), w.contiguous(memory_format=torch.channels_last)
     if is_transposed:
         doubles = stride == 2 and groups == 1 and tuple(w.shape[2:]) == (3, 3)
         if doubles and x.device.type == "cpu" and x.numel() > 0 and not torch.is_grad_enabled():
@@ -54,15 +54,29 @@ def _double(x: torch.Tensor, w: torch.Tensor, padding: tuple[int, int] | int) ->
     """
     n, _, height, width = x.shape
     w = w.transpose(0, 1)
-    memory = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    is_innermost = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    memory = torch.channels_last if is_innermost else torch.contiguous_format
     y = torch.empty((n, len(w), 2 * height + 1, 2 * width + 1), dtype=x.dtype, memory_format=memory)
     taps = ([2, 0], [1])  # of even and odd pixels, in the order of the inputs
     for row, of_y in enumerate(taps):
+        rows = torch.cat([w[:, :, i : i + 1] for i in of_y], 2)  # an index of numbers would take five times as long
         for column, of_x in enumerate(taps):
-            part = w[:, :, of_y][:, :, :, of_x].contiguous(memory_format=memory)
+            part = torch.cat([rows[..., i : i + 1] for i in of_x], 3).contiguous(memory_format=memory)
             y[:, :, row::2, column::2] = F.conv2d(x, part, padding=(1 - row, 1 - column))
     pad_y, pad_x = (padding, padding) if isinstance(padding, int) else padding
     return y[:, :, pad_y : y.shape[2] - pad_y, pad_x : y.shape[3] - pad_x]
+
+
+def innermost(x: torch.Tensor) -> torch.Tensor:
+    """x [N, C, H, W] with channels innermost in memory."""
+    if x.is_contiguous(memory_format=torch.channels_last) or not x.is_contiguous() or not is_plain(x):
+        return x.contiguous(memory_format=torch.channels_last)
+    # torch transposes matrices tile by tile, but images number by number.
+    _, c, h, w = x.shape
+    out = torch.empty_like(x, memory_format=torch.channels_last)
+    for target, image in zip(out, x, strict=True):
+        target.permute(1, 2, 0).view(h * w, c).copy_(image.view(c, h * w).t())
+    return out
 
 
 def conv2d_resample(
@@ -285,5 +299,6 @@ def modulated_conv2d_resample(
     if d is not None:
         x = x * d.to(x.dtype)[:, :, None, None]
     if noise is not None:
-        x = x + noise.to(x.dtype)
+        # Without gradients nobody else has seen x, and fresh memory of its size costs more than the sum.
+        x = x.add_(noise.to(x.dtype)) if is_plain(x) and not torch.is_grad_enabled() else x + noise.to(x.dtype)
     return x

@@ -89,7 +89,8 @@ def _filtered_lrelu(
             if is_near:  # trained networks hardly ever come near the clamp
                 block.clamp_(-clamp, clamp)
 
-        stages = stage(x, fu, up, size), stage(x, fd, down, up.output_size(size, taps_shape(fu)))
+        middle = up.output_size(size, taps_shape(fu))
+        stages = stage(x, fu, up, size), stage(x, fd, down, middle, with_kernel=not keep)
         y, kept = activate_between(x, b, *stages, activate, limit=clamp / max(slope, 1), keep=keep)
         return y, x.new_empty(0) if kept is None else kept
     note_path("filtered_lrelu", "torch")
@@ -207,10 +208,13 @@ def _filtered_lrelu_setup(ctx, inputs, output) -> None:  # type: ignore[no-untyp
     x, b, fu, fd, packed_up, up_gain, packed_down, down_gain, slope, clamp, *_ = inputs
     up, down = _stages(packed_up, up_gain, packed_down, down_gain)
     _save(ctx, output[1], up, down, fu, fd, (x.shape[2], x.shape[3]), slope, clamp)
+    ctx.set_materialize_grads(False)  # of the kept signal nobody asks for one: no zeros of its size
     ctx.bias_dtype = None if b is None else b.dtype
 
 
 def _filtered_lrelu_backward(ctx, grad, _grad_v):  # type: ignore[no-untyped-def]
+    if grad is None:
+        return (None,) * 12
     dx = _transpose(ctx, grad)
     db = dx.sum([0, 2, 3]).to(ctx.bias_dtype) if ctx.bias_dtype is not None and ctx.needs_input_grad[1] else None
     return dx, db, *[None] * 10

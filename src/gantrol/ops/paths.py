@@ -45,6 +45,11 @@ def record_paths() -> Iterator[Counter[str]]:
         _records[:] = [other for other in _records if other is not record]
 
 
+def is_recorded() -> bool:
+    """Whether a record is open, so that finding out what ran is worth something."""
+    return bool(_records)
+
+
 def note_path(operator: str, implementation: str) -> None:
     """Enters a run of `operator` into the records that are open."""
     for record in _records:

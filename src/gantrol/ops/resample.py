@@ -154,12 +154,20 @@ def axis_matrices(
     ]
 
 
-def stage(x: torch.Tensor, f: torch.Tensor | None, r: Resampling, size: tuple[int, int]) -> Stage:
-    """The resampling of images of `size` (H, W) in x's type, as blocks of its matrices are taken from it."""
+def stage(
+    x: torch.Tensor, f: torch.Tensor | None, r: Resampling, size: tuple[int, int], *, with_kernel: bool = False
+) -> Stage:
+    """The resampling of images of `size` (H, W) in x's type, as blocks of its matrices are taken from it.
+
+    `with_kernel`: with the taps themselves, too, where they are not separable.
+    """
     ny, nx = taps_shape(f)
     left, _, top, _ = r.pads
     pairs = axis_matrices(f, r, size, x.dtype, x.device)
-    return Stage(pairs, Axis(r.up[1], r.down[1], top, ny), Axis(r.up[0], r.down[0], left, nx))
+    kernel = None
+    if with_kernel and f is not None and len(pairs) > 1:
+        kernel = (f if r.flip_filter else f.flip([0, 1])).to(x.device) * r.gain
+    return Stage(pairs, Axis(r.up[1], r.down[1], top, ny), Axis(r.up[0], r.down[0], left, nx), kernel)
 
 
 def resample(x: torch.Tensor, f: torch.Tensor | None, r: Resampling) -> torch.Tensor:

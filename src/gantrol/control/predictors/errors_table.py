@@ -267,7 +267,9 @@ def _pairs_of_one(individual: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def correlation(a: FloatArray, b: FloatArray) -> float:
-    """Pearson's r; 0 where one of the two does not vary."""
+    """Pearson's r; 0 where one of the two does not vary or there is nothing to compare."""
+    if not a.size:
+        return 0.0
     a, b = a - a.mean(), b - b.mean()
     scale = math.sqrt(float((a * a).sum() * (b * b).sum()))
     return float((a * b).sum()) / scale if scale > 0 else 0.0

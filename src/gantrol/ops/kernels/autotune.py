@@ -91,10 +91,10 @@ class Store:
     """Chosen launches by name, in memory and in a file.
 
     Args:
-        path: the file; read when first asked, written after each choice.
+        path: the file; read when first asked, written whole after each choice. None: there is no place for one.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self.path = path
         self._known = self._read()
 
@@ -103,10 +103,14 @@ class Store:
 
     def put(self, name: str, launch: Launch) -> None:
         self._known = self._read() | self._known | {name: launch}  # other processes choose as well
+        if self.path is None:
+            return
         with suppress(GantrolError):
             write_json(self.path, {key: dataclasses.asdict(value) for key, value in self._known.items()})
 
     def _read(self) -> dict[str, Launch]:
+        if self.path is None:
+            return {}
         try:
             return {name: Launch(**fields) for name, fields in json.loads(self.path.read_text()).items()}
         except (OSError, ValueError, TypeError, AttributeError):
@@ -117,6 +121,9 @@ class Store:
 def _store(device_name: str) -> Store:
     import triton
 
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:  # a user without a home, as containers have them
+        return Store(None)
     name = re.sub(r"[^\w.]+", "-", f"{device_name} triton {triton.__version__}")
     return Store(Path(home) / "gantrol" / "autotune" / f"{name}.json")
