@@ -40,11 +40,11 @@ def main(argv: list[str] | None = None) -> int:
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    from benchmarks import data, data_import, generation, metrics, ops, training
+    from benchmarks import data, data_import, generation, metrics, ops, optimiser, training
 
     known = [
         chosen
-        for module in (generation, training, ops, data, data_import, metrics)
+        for module in (generation, training, optimiser, ops, data, data_import, metrics)
         for chosen in module.benchmarks(effort)
     ]
     text = (options.only or "").lower()

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from rich.console import Console
 from rich.table import Table
 
@@ -209,7 +208,7 @@ def config_of(run: Run, options: argparse.Namespace) -> TrainConfig:
     """The whole config of one training."""
     dataset = ImageDataset(options.data)
     shape = DataShape(resolution_px=dataset.resolution_px, channels=dataset.channels)
-    precision = choose_precision("cpu")
+    precision = choose_precision(getattr(options, "device", "cpu"))
     config = preset(run.generator, options.scale, shape, precision=precision)
     d = discriminator_config(run.discriminator, options.scale, shape, precision=precision)
     config = replace(config, discriminator=d, data=str(options.data.resolve()), kimg=options.kimg, seed=options.seed)
@@ -227,6 +226,8 @@ def measured(run: Run, options: argparse.Namespace) -> dict[str, Any]:
     config = config_of(run, options)
     if not has_checkpoint(folder):
         create_run(folder, config, PROGRAM)
+    from lightning_fabric import Fabric
+
     began = time.monotonic()
     fabric = Fabric(accelerator="cpu", devices=1)
     if not train(config, folder, fabric, _Ticks(), is_resumed=has_checkpoint(folder)):

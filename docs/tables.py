@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import json
 import re
 import textwrap
 from collections.abc import Callable, Iterable
@@ -119,10 +120,84 @@ def scales() -> str:
     return markdown(head, rows)
 
 
+def faults() -> str:
+    """What `make faults` found when it was last run: one row per subject and kind of fault."""
+    record = json.loads((PAGES / "results" / "faults.json").read_text(encoding="utf-8"))
+    rows = [
+        (row["subject"], row["fault"], str(row["injected"]), str(row["survived"]), str(row["images_lost"]))
+        for row in record["rows"]
+    ]
+    most = max(row["images_lost"] for row in record["rows"])
+    rows.append(
+        ("**all**", f"{record['kills']} kills and others", str(record["faults"]), str(record["survived"]), str(most))
+    )
+    lost = "nothing" if record["survived"] == record["faults"] else "see faults.json"
+    return markdown(("subject", "fault", "injected", "survived", "shown again"), rows) + f"\n\nLost: {lost}."
+
+
+def fuzz() -> str:
+    """What `make fuzz` has done so far: one row per reader, all recorded runs together."""
+    runs = json.loads((PAGES / "results" / "fuzz.json").read_text(encoding="utf-8"))
+    totals: dict[str, dict[str, float]] = {}
+    for run in runs:
+        for row in run["targets"]:
+            sums = totals.setdefault(row["target"], dict.fromkeys(("seconds", "read", "refused", "found"), 0))
+            for name in ("seconds", "read", "refused"):
+                sums[name] += row.get(name, 0)
+            sums["found"] += len(row["found"])
+    totals["**all**"] = {
+        name: sum(row[name] for row in totals.values()) for name in ("seconds", "read", "refused", "found")
+    }
+    rows = [
+        (name, f"{row['seconds'] / 60:.1f}", f"{row['read']:,.0f}", f"{row['refused']:,.0f}", f"{row['found']:.0f}")
+        for name, row in totals.items()
+    ]
+    return markdown(("reader", "minutes", "damaged and read", "refused in one line", "anything else"), rows)
+
+
+def studio_load() -> str:
+    """What `python -m benchmarks.studio_load` found when it was last run."""
+    results = PAGES.parent / "benchmarks" / "results"
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("studio-*.json"))]
+    head = (
+        "users",
+        "minutes",
+        "load before",
+        "steps",
+        "median",
+        "95 % below",
+        "errors",
+        "tables mixed",
+        "memory",
+        "slope",
+    )
+    rows = []
+    for record in found:
+        memory = record["memory_mib"]
+        rows.append(
+            (
+                str(record["users"]),
+                f"{record['seconds'] / 60:g}",
+                f"{record['machine']['load_average_1min']:.1f}",
+                str(record["steps"]),
+                f"{record['step_median_s']:.2f} s",
+                f"{record['step_p95_s']:.2f} s",
+                str(record["errors"]),
+                str(record["tables"]),
+                f"{memory['after_a_third']:.0f} → {memory['end']:.0f} MiB",
+                f"{memory['slope_per_min']:.1f} MiB/min",
+            )
+        )
+    return markdown(head, rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "fuzz": fuzz,
     "attributes": attributes,
     "associations": goes_together,
     "presets": presets,
+    "faults": faults,
+    "studio-load": studio_load,
     "discriminators": discriminators,
     "scales": scales,
     "train-config": lambda: config_fields(TrainConfig),

@@ -1,4 +1,7 @@
-"""The documentation against the program: commands parse, Python compiles and runs, links and names lead somewhere."""
+"""The documentation against the program: commands parse at full size, links and names lead somewhere.
+
+That its code blocks run is the matter of tests/documentation.
+"""
 
 from __future__ import annotations
 
@@ -8,63 +11,23 @@ import importlib.util
 import io
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-import torch
 import tyro
 
 from gantrol.cli import COMMANDS
+from tests.documentation.pages import PAGES, ROOT, Fence, fences, prose
 
-ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-RUNS = "<!-- runs in the tests -->"
-_FENCE = re.compile(r"(?P<before>[^\n]*)\n```(?P<language>[\w{}-]*)[^\n]*\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
-
-
-class Fence(NamedTuple):
-    """A code block of a page."""
-
-    page: Path
-    line: int
-    language: str
-    code: str
-    is_run: bool
-
-    @property
-    def where(self) -> str:
-        return f"{self.page.relative_to(ROOT)}:{self.line}"
-
-
-def _fences() -> Iterator[Fence]:
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        for match in _FENCE.finditer("\n" + text):
-            line = text.count("\n", 0, match.start("code"))
-            yield Fence(page, line, match["language"], match["code"], match["before"].strip() == RUNS)
-
-
-def _is_markdown(fence: Fence) -> bool:
-    return fence.language.startswith("{")
-
-
-def _prose(page: Path) -> str:
-    """A page without its code blocks and comments."""
-    text = _FENCE.sub(lambda match: match["before"], "\n" + page.read_text(encoding="utf-8"))
-    return re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
-
-
-FENCES = list(_fences())
+FENCES = list(fences())
 PYTHON = [fence for fence in FENCES if fence.language == "python"]
 COMMAND_LINES = [
-    pytest.param(shlex.split(line, comments=True), id=f"{fence.where} {line[:60]}")
+    pytest.param(words, id=f"{fence.where} {shlex.join(words)[:60]}")
     for fence in FENCES
     if fence.language in ("bash", "sh", "console", "")
-    for line in fence.code.replace("\\\n", " ").splitlines()
-    if line.strip()
+    for words in fence.commands()
 ]
 
 
@@ -159,8 +122,6 @@ def _check_values(name: str, options: Any) -> None:
 
 @pytest.mark.parametrize("words", COMMAND_LINES)
 def test_commands_are_real(words: list[str]) -> None:
-    if not words:  # a comment
-        return
     if words[0] == "make":
         targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert set(words[1:]) <= set(targets)
@@ -171,15 +132,21 @@ def test_commands_are_real(words: list[str]) -> None:
         with pytest.raises(SystemExit) as end:
             importlib.import_module(words[2]).main([*subcommand, "--help"])
         assert end.value.code == 0
+    elif words[0] == "torchrun":
+        module = words.index("-m") + 1
+        assert words[module] == "gantrol"
+        _check_values(*_options(words[module + 1 :]))
     else:
-        assert words[0] in ("gantrol", "pip", "python3", "."), f"what is {words[0]}?"
+        assert words[0] in ("gantrol", "pip", "python3", ".", "export", "cd"), f"what is {words[0]}?"
 
 
 def test_commands_in_the_text_are_real() -> None:
     """`gantrol …` in running text names a command, as far as it is written out."""
     for page in PAGES:
-        for text in re.findall(r"`gantrol ([^`]+)`", _prose(page)):
+        for text in re.findall(r"`gantrol ([^`]+)`", prose(page)):
             words = text.split()
+            if words[0].startswith("--") or words[0] == "COMMAND":
+                continue
             known = any(command.split() == words[: len(command.split())] for command in COMMANDS)
             groups = {command.split()[0] for command in COMMANDS if " " in command}
             assert known or (words[0] in groups and "|" in words[1]), f"{page.name}: gantrol {text}"
@@ -199,38 +166,13 @@ def test_python_compiles(fence: Fence) -> None:
     compile(fence.code, fence.where, "exec")
 
 
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files that the examples speak of: faces.zip and the model runs/first."""
-    from gantrol.data.faces import make_dataset
-    from gantrol.model import Model
-    from gantrol.models import StyleGAN3Config
-
-    folder = tmp_path_factory.mktemp("docs")
-    make_dataset(folder / "faces.zip", 8, 32, workers=1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        config = StyleGAN3Config(
-            resolution_px=32, z_dim=16, w_dim=16, num_layers=4, margin_px=4, channel_base=256, channel_max=8
-        )
-        Model(config.build().eval()).save_pretrained(folder / "runs" / "first")
-    return folder
-
-
-@pytest.mark.parametrize("fence", [fence for fence in PYTHON if fence.is_run], ids=lambda fence: fence.where)
-def test_python_runs(fence: Fence, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(workplace)
-    with torch.random.fork_rng(), contextlib.redirect_stdout(io.StringIO()):
-        exec(compile(fence.code, fence.where, "exec"), {"__name__": "example"})
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Links, names, tables
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", _prose(page)):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         if re.match(r"[a-z]+:", target):
             continue
         path, _, anchor = target.partition("#")
@@ -250,7 +192,7 @@ def _anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_names_of_tests_and_functions_exist(page: Path) -> None:
-    text = _prose(page)
+    text = prose(page)
     for file, test in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text):
         assert (ROOT / file).exists(), f"{page.name}: {file}"
         assert f"def {test}" in (ROOT / file).read_text(encoding="utf-8"), f"{page.name}: {file}::{test}"
@@ -286,7 +228,7 @@ def test_tables_are_current(page: Path) -> None:
 
 SELF_DESCRIBED = (
     *("cli", "faces", "styles", "avatars", "sources", "augment", "convert", "control", "predictors"),
-    *("kernels", "metrics", "networks", "report", "export"),
+    *("kernels", "metrics", "networks", "report", "export", "inside", "studio"),
 )
 """Packages whose __init__.py says which module does what; the tree in the README names the folder alone."""
 
@@ -320,3 +262,29 @@ def test_the_api_page_names_what_is_public() -> None:
             value = getattr(module, name)
             is_public = getattr(value, "__name__", "") == name and not isinstance(value, ModuleType)
             assert not is_public or name in listed, f"docs/api.md lacks {module.__name__}.{name}"
+
+
+SYSTEMS = ("stylegan2.md", "stylegan3.md", "transgan.md", "gan-control.md")
+"""Pages that set functions beside the equations of a paper."""
+
+
+@pytest.mark.parametrize("page", SYSTEMS)
+def test_what_stands_beside_an_equation_is_on_the_api_page(page: str) -> None:
+    """docs/conf.py makes links of names like `gantrol.models.transgan.smooth`, if the API page documents the object."""
+    module = ""
+    documented = []
+    for kind, name in re.findall(
+        r"^\.\. (currentmodule|autofunction|autoclass|autodata|automodule):: (\S+)",
+        (ROOT / "docs" / "api.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    ):
+        if kind == "currentmodule":
+            module = name
+        elif kind != "automodule":
+            documented.append(_resolve(f"{module}.{name}"))
+    for name in set(re.findall(r"`(gantrol(?:\.\w+)+)`", prose(ROOT / "docs" / page))):
+        found = _resolve(name)
+        if isinstance(found, type) or callable(found):
+            owner = _resolve(name.rpartition(".")[0])
+            candidates = [found, owner] if isinstance(owner, type) else [found]
+            assert any(thing is entry for thing in candidates for entry in documented), f"{page}: {name}"

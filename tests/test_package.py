@@ -48,20 +48,29 @@ LAYERS: dict[str, set[str]] = {
     "hub": BASE | {"checkpoint"},
     "model_card": BASE | {"models", "controls"},
     "convert": BASE | {"models", "control", "controls", "model", "checkpoint", "inert_pickle"},
-    "sample": BASE | {"models", "pictures"},
-    "model": BASE | {"control", "controls", "models", "sample", "checkpoint", "hub", "model_card", "pictures"},
+    "replay": BASE | {"ops", "models"},
+    "sample": BASE | {"models", "pictures", "replay"},
+    "model": BASE
+    | {"control", "controls", "models", "replay", "sample", "checkpoint", "hub", "model_card", "pictures"},
     "mixing": BASE | {"models", "model", "sample", "pictures"},
     "strips": BASE | {"controls", "model", "sample", "pictures"},
     "films": BASE | {"controls", "models", "model", "mixing", "sample", "pictures"},
     "metrics": BASE
     | {"ops", "models", "control", "controls", "data", "model", "sample", "pictures", "checkpoint", "hub"},
     "export": BASE | {"models", "control", "controls", "model", "ops", "sample"},
+    "inside": BASE | {"ops", "models", "model", "sample", "pictures", "metrics"},
+    "sweeps": BASE | {"control", "controls", "model", "sample", "pictures", "strips", "metrics"},
     "project": BASE | {"data", "models", "model", "sample", "metrics", "checkpoint", "pictures"},
     "train": BASE | {"ops", "models", "control", "data", "checkpoint", "pictures", "sample", "model", "hub", "metrics"},
     "report": BASE | {"train", "metrics", "checkpoint", "hub", "pictures"},
+    "bulk": BASE | {"checkpoint", "data", "metrics", "model", "sample"},
+    "studio": BASE
+    | {"ops", "models", "control", "controls", "data", "model", "sample", "pictures", "video", "checkpoint", "hub"}
+    | {"films", "strips", "mixing", "metrics", "project", "inside", "sweeps", "report", "train"},
+    "__main__": {"cli"},
     "cli": BASE
     | {"data", "models", "train", "model", "model_card", "hub", "sample", "metrics", "pictures", "video", "checkpoint"}
-    | {"convert", "control", "controls", "films", "strips", "mixing", "project", "report", "export"},
+    | {"convert", "control", "controls", "films", "strips", "mixing", "project", "report", "export", "studio", "bulk"},
 }
 
 

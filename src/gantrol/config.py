@@ -15,12 +15,11 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from gantrol.errors import ConfigError, nearest
+from gantrol.errors import ConfigError, in_brief, nearest
 
 C = TypeVar("C")
 
 _MAX_INT = 2**63 - 1
-_MAX_SHOWN = 100  # characters
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -44,7 +43,7 @@ def from_dict(cls: type[C], data: Mapping[str, Any], *, where: str = "") -> C:
         ConfigError: a field is unknown (the nearest names are given), or a value has the wrong type.
     """
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{where or cls.__name__}: expected an object with fields, found {_shown(data)}")
+        raise ConfigError(f"{where or cls.__name__}: expected an object with fields, found {in_brief(data)}")
     hints = get_type_hints(cls)
     known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
     values: dict[str, Any] = {}
@@ -52,7 +51,7 @@ def from_dict(cls: type[C], data: Mapping[str, Any], *, where: str = "") -> C:
         if name == "kind" and "kind" not in known:
             continue
         if name not in known:
-            raise ConfigError(f"there is no field {_shown(_join(where, name))}; {nearest(name, known)}")
+            raise ConfigError(f"there is no field {in_brief(_join(where, name))}; {nearest(name, known)}")
         values[name] = _coerce(hints[name], value, _join(where, name))
     try:
         return cls(**values)
@@ -98,12 +97,6 @@ def override(config: C, assignments: Sequence[str]) -> C:
     return from_dict(type(config), data)
 
 
-def _shown(value: Any) -> str:
-    """`value` as an error message shows it: not at length, as it may come from a stranger's file."""
-    text = repr(value)
-    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 1]}…"
-
-
 def _join(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
 
@@ -120,7 +113,7 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
             by_kind = {option.kind: option for option in options}
             kind = value.get("kind") if isinstance(value, Mapping) else None
             if kind not in by_kind:
-                raise ConfigError(f"{where}: unknown kind {_shown(kind)}; {nearest(str(kind), by_kind)}")
+                raise ConfigError(f"{where}: unknown kind {in_brief(kind)}; {nearest(str(kind), by_kind)}")
             return from_dict(by_kind[kind], value, where=where)
         errors = []
         for option in options:
@@ -133,7 +126,7 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
         if value is None and "none" in get_args(hint):
             return "none"  # what `override` makes of `field=none`
         if value not in get_args(hint):
-            raise ConfigError(f"{where}={_shown(value)}: expected one of {', '.join(map(str, get_args(hint)))}")
+            raise ConfigError(f"{where}={in_brief(value)}: expected one of {', '.join(map(str, get_args(hint)))}")
         return value
     if hint is str and value is None:
         return "none"  # the same
@@ -143,11 +136,11 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
         if isinstance(value, str) and get_args(hint) == (str, Ellipsis):
             value = [item.strip() for item in value.split(",") if item.strip()]  # metrics=fid,kid
         if not isinstance(value, Sequence) or isinstance(value, str):
-            raise ConfigError(f"{where}={_shown(value)}: expected a list, for example [1, 2]")
+            raise ConfigError(f"{where}={in_brief(value)}: expected a list, for example [1, 2]")
         inner = get_args(hint)
         kinds = [inner[0]] * len(value) if len(inner) == 2 and inner[1] is Ellipsis else list(inner)
         if len(kinds) != len(value):
-            raise ConfigError(f"{where}={_shown(value)}: expected {len(kinds)} values")
+            raise ConfigError(f"{where}={in_brief(value)}: expected {len(kinds)} values")
         # Numbers are told apart by the whole list; objects need their place in it.
         places = [f"{where}.{i}" if isinstance(item, Mapping) else where for i, item in enumerate(value)]
         return tuple(_coerce(*item) for item in zip(kinds, value, places, strict=True))
@@ -158,7 +151,7 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
     if hint is int and isinstance(value, float) and value.is_integer():
         value = int(value)
     if hint is int and isinstance(value, int) and abs(value) > _MAX_INT:
-        raise ConfigError(f"{where}={_shown(value)}: expected a whole number of at most 63 bits")
+        raise ConfigError(f"{where}={in_brief(value)}: expected a whole number of at most 63 bits")
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
-    raise ConfigError(f"{where}={_shown(value)}: expected {getattr(hint, '__name__', hint)}")
+    raise ConfigError(f"{where}={in_brief(value)}: expected {getattr(hint, '__name__', hint)}")

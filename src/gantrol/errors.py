@@ -11,6 +11,8 @@ import importlib
 from collections.abc import Iterable
 from types import ModuleType
 
+_MAX_SHOWN = 100  # characters
+
 
 class GantrolError(Exception):
     """Base of all errors caused by input, files or the machine rather than by a defect of the program."""
@@ -44,6 +46,12 @@ def require_extra(module: str, extra: str) -> ModuleType:
         raise MissingExtraError(
             f"this needs the Python package {module!r}, which is not installed: pip install 'gantrol[{extra}]'"
         ) from error
+
+
+def in_brief(value: object) -> str:
+    """`repr(value)` as an error message shows it: not at length, as it may come from a stranger's file."""
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 1]}…"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gantrol.cli import main
+from gantrol.data.writer import DatasetWriter
 from gantrol.metrics import evaluate
 from tests.metrics.fake_features import Averages, quick_features, tiny_model, write_dataset
 
@@ -113,6 +115,19 @@ def test_mistakes_are_one_line(
     status, shown, said = gantrol(capsys, folder / "first", *arguments)
     assert (status, shown, said.count("\n")) == (1, "", 1)
     assert message in said
+
+
+def test_images_of_another_size_are_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A model of one resolution against a dataset of another would mostly measure the resizing."""
+    other = tmp_path / "other.zip"
+    with DatasetWriter(other) as writer:
+        for index in range(4):
+            writer.add(np.full((24, 24, 3), index, dtype=np.uint8))
+    for subject in (folder / "first", folder / "d.zip"):
+        status, shown, said = gantrol(capsys, subject, "--data", other, *QUICK)
+        assert (status, shown, said.count("\n")) == (1, "", 1)
+        assert f"{other} has images of 24 px" in said
+        assert "gantrol data import" in said
 
 
 def test_a_dataset_has_no_motions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

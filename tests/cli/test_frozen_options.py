@@ -1,15 +1,19 @@
-"""The option names that people type, frozen: they change on purpose or not at all.
+"""The option names that people type, and the help that they read, frozen: they change on purpose or not at all.
 
 `options.txt` beside this file holds, for each command, its arguments in order: positional ones in capitals, options
-with what they take. After a change that is meant, renew it and commit it with the change:
+with what they take. `help.txt` holds what `gantrol --help`, each group and each command print, 100 columns wide; the
+test compares words, not how they are laid out. After a change that is meant, renew both and commit them with it:
 
     .venv/bin/python -m tests.cli.test_frozen_options
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
+import io
+import os
 import re
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -17,9 +21,12 @@ from typing import Any, get_type_hints
 import pytest
 import tyro
 
-from gantrol.cli import COMMANDS
+from gantrol.cli import COMMANDS, main
 
 SNAPSHOT = Path(__file__).with_name("options.txt")
+HELP = Path(__file__).with_name("help.txt")
+PAGES = ("", *dict.fromkeys(name.split()[0] for name in COMMANDS if " " in name), *COMMANDS)
+"""All that --help can be asked of."""
 RENEW = "if this is meant, run: python -m tests.cli.test_frozen_options"
 
 
@@ -48,6 +55,41 @@ def describe() -> str:
     """What the snapshot should hold."""
     blocks = ["\n".join([f"gantrol {name}", *(f"    {line}" for line in arguments_of(name))]) for name in COMMANDS]
     return "\n\n".join(blocks) + "\n"
+
+
+def help_of(page: str) -> str:
+    """What `gantrol PAGE --help` prints into a terminal of 100 columns, without colours and frames."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        main([*page.split(), "--help"])
+    text = re.sub(r"\x1b\[[\d;]*m", "", printed.getvalue())
+    lines = [re.sub(r"^[│╭╰]─* ?| *─*[│╮╯]$", "", line).rstrip() for line in text.splitlines()]
+    return "\n".join(lines).rstrip()
+
+
+def describe_help() -> str:
+    """What `help.txt` should hold."""
+    return "\n\n".join(f"$ gantrol {f'{page} ' if page else ''}--help\n{help_of(page)}" for page in PAGES) + "\n"
+
+
+def _words(text: str) -> dict[str, list[str]]:
+    """The words of each page of `help.txt`."""
+    parts = re.split(r"^\$ gantrol (.*)$", text, flags=re.MULTILINE)[1:]
+    return {page: re.sub(r"-{3,}", " ", content).split() for page, content in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def test_help_is_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    found, expected = _words(describe_help()), _words(HELP.read_text(encoding="utf-8"))
+    assert found.keys() == expected.keys(), RENEW
+    for page, words in found.items():
+        assert words == expected[page], f"gantrol {page}: {RENEW}"
+
+
+def test_help_has_no_words_of_python() -> None:
+    """No `{None}|PATH`, no `(default: None)`, no STR: values are called what they are."""
+    text = HELP.read_text(encoding="utf-8")
+    assert not re.search(r"\bNone\b|\bSTR\b|\(default: \)", text)
 
 
 def test_option_names_are_frozen() -> None:
@@ -103,4 +145,6 @@ def test_promised_options_are_there() -> None:
 
 
 if __name__ == "__main__":
+    os.environ["COLUMNS"] = "100"
     SNAPSHOT.write_text(describe())
+    HELP.write_text(describe_help(), encoding="utf-8")

@@ -69,9 +69,9 @@ def test_every_command_has_help_with_an_example(cli: Cli, name: str) -> None:
         ("generate run --bogus", "Unrecognized options: --bogus; see gantrol generate --help"),
         ("train --preset", "Missing value for argument '--preset'"),
         ("data faces --count many --size 32 --out f.zip",
-         "Error parsing --count: no type matching {None}|INT could be instantiated from ['many']"),
+         "Error parsing --count: no type matching INT could be instantiated from ['many']"),
         ("train --precision fp7", "invalid choice 'fp7' for argument '--precision'. Expected one of"),
-        ("data info", "Missing from gantrol data info: PATH"),
+        ("data info", "Missing from gantrol data info: DATA"),
         ("data faces --count 3 --size 32", "--out"),
     ],
 )  # fmt: skip
@@ -92,7 +92,7 @@ TRAIN = "train --preset stylegan3-t --data {data} --out r "
     ("command", "message"),
     [
         ("trian", "there is no command 'trian'; did you mean train or spectra?"),
-        ("xyzzy", "there is no command 'xyzzy'; known: control, data, demo,"),
+        ("xyzzy", "there is no command 'xyzzy'; known: completion, control, data, demo,"),
         ("--seeds 3", "there is no command '--seeds'"),
         ("data facs", "there is no command 'gantrol data facs'; did you mean faces?"),
         ("train", "--preset is missing; example: gantrol train --preset"),

@@ -219,7 +219,7 @@ def test_noise_is_put_back_after_a_mishap() -> None:
 
 
 def test_generators_without_a_mapping_network_have_no_w() -> None:
-    with pytest.raises(ConfigError, match="wgan-gp model has no w, only z: measure its paths with space='z'"):
+    with pytest.raises(ConfigError, match="wgan-gp model has no w for its paths to run in: leave ppl out"):
         measure(build("wgan-gp"))
 
 

@@ -20,9 +20,9 @@ from gantrol.errors import ConfigError, DataError
 from gantrol.metrics.spectra import Spectrum, average_power_spectrum, mean_std
 from gantrol.metrics.spectra_pictures import (
     LEVELS_DB,
-    filled_contours,
     _level_colours,
     _number,
+    filled_contours,
     parse_directions,
     spectra_picture,
 )

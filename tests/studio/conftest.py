@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -30,3 +32,12 @@ def plain() -> Model:
 def engine(faces: Model, plain: Model) -> Iterator[Engine]:
     with Engine({"faces": faces, "plain": plain}) as made:
         yield made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def leftovers() -> Iterator[None]:
+    """Event loops that gradio leaves open are collected here, rather than in the middle of somebody else's test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections import Counter
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gantrol.errors import ConfigError
 from gantrol.ops import filter2d
@@ -264,8 +268,84 @@ def test_update_ema() -> None:
     torch.testing.assert_close(average.running_mean, torch.full([2], 7.0))
 
 
-def test_sanitise_gradients() -> None:
-    p = nn.Parameter(torch.zeros(4))
+class _Mixed(nn.Module):
+    """Parameters and buffers of every kind."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.complex64):
+            name = "of_" + str(dtype).removeprefix("torch.")
+            self.register_parameter(name, nn.Parameter(torch.full([3], value, dtype=dtype)))
+            self.register_buffer(f"kept_{name}", torch.full([2], value, dtype=dtype))
+        self.steps = nn.Parameter(torch.tensor(int(value)), requires_grad=False)
+        self.register_buffer("count", torch.tensor(int(value)))
+
+
+def test_update_ema_of_every_type() -> None:
+    average, net = _Mixed(1.0), _Mixed(3.0)
+    update_ema(average, net, 0.75)
+    assert average.of_float64.dtype == torch.float64
+    for name, value in average.named_parameters():
+        expected = 3.0 if name == "steps" else 1.5
+        torch.testing.assert_close(
+            value.detach().to(torch.complex64), torch.full_like(value, expected, dtype=torch.complex64)
+        )
+    for buffer in average.buffers():
+        assert (buffer == 3).all()
+
+
+def test_update_ema_takes_few_calls() -> None:
+    """One for all parameters, one for all buffers, however many there are."""
+    net = nn.Sequential(*(nn.BatchNorm1d(4, dtype=torch.float32) for _ in range(20)))
+    average = copy.deepcopy(net)
+    with CountCalls() as calls:
+        update_ema(average, net, 0.9)
+    # Running statistics are float32, the numbers of batches int64.
+    assert calls.found == Counter({"_foreach_lerp_": 1, "_foreach_copy_": 2})
+
+
+class CountCalls(TorchDispatchMode):
+    """Counts operators by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.found[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("all_reduce", [None, lambda x: x], ids=["in place", "as one tensor"])
+def test_sanitise_gradients(all_reduce: Any) -> None:
+    p, sound = nn.Parameter(torch.zeros(4)), nn.Parameter(torch.zeros(2, 1))
     p.grad = torch.tensor([float("nan"), float("inf"), -float("inf"), 2.0])
-    sanitise_gradients([p, nn.Parameter(torch.zeros(1))])
+    sound.grad = torch.tensor([[3e38], [-1.0]])
+    parameters = [p, sound, nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(0))]
+    parameters[-1].grad = torch.zeros(0)
+    assert sanitise_gradients(parameters, all_reduce) == 1
     torch.testing.assert_close(p.grad, torch.tensor([0.0, 1e5, -1e5, 2.0]))
+    torch.testing.assert_close(sound.grad, torch.tensor([[3e38], [-1.0]]))
+    assert sanitise_gradients(parameters, all_reduce) == 0
+    assert sanitise_gradients(parameters[2:], all_reduce) is None
+
+
+@pytest.mark.parametrize("beta1", [0.0, 0.9])
+def test_fused_adam_takes_the_steps_of_the_plain_one(beta1: float) -> None:
+    """`build_adam` fuses where it can; a complex parameter, which no fused step takes, leaves that to torch."""
+    torch.manual_seed(0)
+    net = nn.Linear(5, 3)
+    plain_net = copy.deepcopy(net)
+    fused = build_adam(net, AdamConfig(lr=0.01, beta1=beta1), None)
+    assert fused.defaults["fused"]
+    plain = torch.optim.Adam(plain_net.parameters(), lr=0.01, betas=(beta1, 0.99), eps=1e-8, foreach=False)
+    for _ in range(5):
+        for a, b in zip(net.parameters(), plain_net.parameters(), strict=True):
+            a.grad = torch.randn_like(a)
+            b.grad = a.grad.clone()
+        fused.step()
+        plain.step()
+    for a, b in zip(net.parameters(), plain_net.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+    of_complex = nn.ParameterList([torch.zeros(2, dtype=torch.complex64)])
+    assert not build_adam(of_complex, AdamConfig(lr=0.01), None).defaults["fused"]

@@ -129,7 +129,8 @@ def test_fakes_per_real(micro_batch: int | None, transgan: TrainConfig, monkeypa
     if micro_batch is None:
         assert (of_g, of_d, of_sr) == ([16], [8], [8])
     else:
-        assert (of_g, of_d, of_sr) == ([4] * 4, [4] * 2, [4] * 2)
+        # D's drift term is about the mean over the batch, so its passes are looked at once before.
+        assert (of_g, of_d, of_sr) == ([4] * 4, [4] * 4, [4] * 2)
 
 
 def test_twice_the_fakes_are_an_average(transgan: TrainConfig) -> None:
@@ -379,11 +380,11 @@ def test_co_training_learns(transgan: TrainConfig) -> None:
     """The error of the enlarged images falls."""
     trainer = trainer_of(override(transgan, ["cotrain.weight=50", "g_adam.lr=0.003"]))
     y, x = torch.meshgrid(torch.linspace(-1, 1, 16), torch.linspace(-1, 1, 16), indexing="ij")
-    ramps = torch.stack([0.7 * x + 0.3 * y, x, 0.5 * y]).expand(4, 3, 16, 16)
+    ramps = torch.stack([0.7 * x + 0.3 * y, x, 0.5 * y]).expand(8, 3, 16, 16)
     errors = []
     for _ in range(40):
         stats: dict[str, torch.Tensor] = {}
-        trainer._optimise(trainer.state.g_opt, trainer.g_sr, ramps, torch.zeros(4, 0), stats)
+        trainer._optimise(trainer.state.g_opt, trainer.g_sr, ramps, torch.zeros(8, 0), stats)
         errors.append(stats["loss/super_resolution"].item())
     assert errors[-1] < errors[0] / 4
 

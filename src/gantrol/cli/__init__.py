@@ -18,10 +18,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gantrol import __version__
+from gantrol.cli.thumbnails import without_pictures
 from gantrol.errors import ConfigError, GantrolError, nearest
 
 WRONG_USAGE = 2
 """Exit status after arguments that cannot be read."""
+GLOBAL_OPTIONS = {
+    "--debug": "show the traceback of an error",
+    "--no-pictures": "keep pictures out of the terminal",
+}
+"""What may stand anywhere in any command."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
@@ -36,7 +42,7 @@ class Command:
 
 
 COMMANDS = {
-    "demo": Command("demo", "Demo", "portraits → a short training → samples and a video, in a few minutes"),
+    "demo": Command("demo", "Demo", "people, their controls and a film, from the model that comes along"),
     "data faces": Command("data_faces", "DataFaces", "render labelled portraits into a dataset"),
     "data avatars": Command("data_avatars", "DataAvatars", "draw labelled avatars (illustrated people) into a dataset"),
     "data import": Command("data_import", "DataImport", "turn a folder or zip of images into a dataset"),
@@ -54,19 +60,21 @@ COMMANDS = {
     "evaluate": Command("evaluate", "Evaluate", "quality metrics of a model"),
     "report": Command("report", "Report", "one HTML page about a run: samples over time, curves, metrics, config"),
     "spectra": Command("spectra", "Spectra", "average power spectra of datasets and models, as a picture"),
-    "import": Command("import_checkpoint", "ImportCheckpoint", "turn an official StyleGAN2/3 pickle into a model"),
+    "import": Command("import_checkpoint", "ImportCheckpoint", "turn an official checkpoint into a model of ours"),
     "export": Command("export", "Export", "a model as one ONNX or pt2 file, which runs without gantrol"),
     "info": Command("info", "Info", "what a model, run or dataset is"),
+    "studio": Command("studio", "Studio", "models in the browser: sliders, mixing, a look inside, trainings"),
+    "completion": Command("completion", "Completion", "a script that completes commands and options in your shell"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs one command and exits: 0 if it did what it names, 1 on an error, 2 on wrong usage, 130 after Ctrl-C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    is_debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    is_debug, is_plain = "--debug" in arguments, "--no-pictures" in arguments
+    arguments = [argument for argument in arguments if argument not in GLOBAL_OPTIONS]
     try:
-        with _warnings_in_one_line():
+        with _warnings_in_one_line(), without_pictures(is_plain):
             status = _dispatch(arguments)
     except KeyboardInterrupt as interruption:  # a command may say what it has kept
         kept = str(interruption) or "nothing is half-written"
@@ -132,6 +140,8 @@ def _dispatch(arguments: list[str]) -> int:
         raise ConfigError(f"there is no command {name!r}; {nearest(name, {c.split()[0] for c in COMMANDS})}")
     import tyro
 
+    from gantrol.cli.arguments import parser_class
+
     command = COMMANDS[name]
     module = importlib.import_module(f"gantrol.cli.{command.module}")
     arrange = getattr(module, "arrange", None)  # a module may put its arguments in the order that the parser wants
@@ -139,9 +149,10 @@ def _dispatch(arguments: list[str]) -> int:
     try:
         with contextlib.redirect_stderr(said):
             options = tyro.cli(
-                getattr(module, command.options),
+                parser_class(getattr(module, command.options)),
                 args=arrange(rest) if arrange is not None else rest,
                 prog=f"gantrol {name}",
+                config=(tyro.conf.DisallowNone,),  # what is not wanted is left out
             )
     except SystemExit as end:
         if not end.code:  # --help
@@ -164,7 +175,8 @@ def _help(prefix: str = "") -> str:
     width = max(map(len, commands))
     lines = [f"usage: gantrol {prefix}COMMAND [options]      (gantrol {prefix}COMMAND --help tells its options)", ""]
     lines += [f"  {name:<{width}}  {command.summary}" for name, command in commands.items()]
-    lines += ["", "--debug shows the traceback of an error, --version the version."]
+    lines += ["", "--debug shows the traceback of an error, --no-pictures keeps pictures out of the terminal,"]
+    lines += ["--version shows the version."]
     if not prefix:
         lines += ["example: gantrol demo"]
     return "\n".join(lines)

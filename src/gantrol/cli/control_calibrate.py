@@ -35,12 +35,12 @@ class ControlCalibrate:
 
 def run(options: ControlCalibrate) -> None:
     """Measures, writes predictors.json, and prints a table."""
-    from rich.console import Console
     from rich.table import Table
 
     from gantrol import __version__
     from gantrol.atomic import write_json
     from gantrol.cli.progress import progress_bar
+    from gantrol.cli.tables import print_table
     from gantrol.control.calibration import calibrate, thresholds_to_dict
     from gantrol.control.predictors.folder import load_predictors, read_manifest, write_manifest
     from gantrol.data.dataset import ImageDataset
@@ -65,7 +65,7 @@ def run(options: ControlCalibrate) -> None:
     table = Table("attribute", "same (τ⁺)", "different (τ⁻)")
     for name, each in found.items():
         table.add_row(name, f"{each.same:.3f}", f"{each.different:.3f}")
-    Console(highlight=False).print(table)
+    print_table(table)
     if options.json is not None:
         record = {"predictors": str(options.predictors), "data": str(options.data), "seed": options.seed}
         record |= {"samples": options.samples, "gantrol_version": __version__, "thresholds": thresholds_to_dict(found)}

@@ -148,6 +148,7 @@ def _print(fit: DirectionFit, options: ControlDirections, *, is_conditional: boo
     from rich.markup import escape
     from rich.table import Table
 
+    from gantrol.cli.tables import print_table
     from gantrol.controls import shown
 
     console = Console(soft_wrap=True, highlight=False)
@@ -158,7 +159,7 @@ def _print(fit: DirectionFit, options: ControlDirections, *, is_conditional: boo
             name = row.attribute if row.component == "value" else f"{row.attribute}.{row.component}"
             cells = [name, f"{row.r2:.2f}", f"{row.mean_absolute_error:.3g}", f"{row.spread:.3g}", row.unit]
             table.add_row(*map(escape, cells), "" if row.is_used else "no control: w does not tell it")
-        console.print(table)
+        print_table(table)
     names = [direction.name for direction in config.directions]
     console.print(escape(f"{options.out}: implicit controls {', '.join(names)}; {_moved(config)}"))
     first = config.directions[0]

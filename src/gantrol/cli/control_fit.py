@@ -140,15 +140,17 @@ def _print(options: ControlFit, reports: dict[str, ControlReport], seeds: tuple[
     from rich.markup import escape
     from rich.table import Table
 
+    from gantrol.cli.tables import print_table
+
     table = Table("control", "unit", "range", "w error", "of median", "asked-measured", "refined", box=None)
     for name, report in reports.items():
         for row in _rows(name, report):
             table.add_row(*map(escape, row))
-    console = Console(highlight=False)
-    console.print(table)
+    print_table(table)
     count = "1 control" if len(reports) == 1 else f"{len(reports)} controls"
     by_seed = f"; set by a seed: {', '.join(seeds)}" if seeds else ""
-    console.print(escape(f"{options.out}: {count}{by_seed}; samples are kept in {work}"), soft_wrap=True)
+    made = f"{options.out}: {count}{by_seed}; samples are kept in {work}"
+    Console(soft_wrap=True, highlight=False).print(escape(made))
 
 
 def _rows(name: str, report: ControlReport) -> list[tuple[str, ...]]:

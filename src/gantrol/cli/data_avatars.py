@@ -32,6 +32,7 @@ class DataAvatars:
 def run(options: DataAvatars) -> None:
     """Draws the dataset with a progress line."""
     from gantrol.cli.progress import progress_bar
+    from gantrol.cli.thumbnails import show_dataset
     from gantrol.data.avatars import make_dataset
     from gantrol.data.avatars.labels import check_styles, parse_assignments
 
@@ -51,3 +52,4 @@ def run(options: DataAvatars) -> None:
         )
     what = f"{options.count} avatars of {options.size}×{options.size} px"
     print(f"{options.out}: {what} ({', '.join(styles)}); labels and licences in dataset.json")
+    show_dataset(options.out)

@@ -122,6 +122,7 @@ def _required(size: int | None) -> int:
 
 def _write_dataset(options: DataFaces, rows: Rows, count: int, size: int) -> None:
     from gantrol.cli.progress import progress_bar
+    from gantrol.cli.thumbnails import show_dataset
     from gantrol.data.faces import make_dataset
 
     try:
@@ -139,12 +140,14 @@ def _write_dataset(options: DataFaces, rows: Rows, count: int, size: int) -> Non
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"the same command continues {options.out} from what was finished") from None
     print(f"{options.out}: {count} portraits of {size}×{size} px, labels in dataset.json")
+    show_dataset(options.out)
 
 
 def _write_sheet(options: DataFaces, rows: Rows, count: int, size: int, columns: int | None) -> None:
     from PIL import Image
 
     from gantrol.cli.progress import progress_bar
+    from gantrol.cli.thumbnails import show
     from gantrol.data.faces.dataset import check_size, rendered
     from gantrol.data.faces.labels import ATTRIBUTES
     from gantrol.errors import nearest
@@ -167,6 +170,7 @@ def _write_sheet(options: DataFaces, rows: Rows, count: int, size: int, columns:
             update(len(pictures), count)
     save_image(options.out, labelled_grid(np.stack(pictures), lines, columns))
     print(f"{options.out}: {count} portraits of {size}×{size} px")
+    show(options.out)
 
 
 def _caption(row: dict[str, Any], names: Sequence[str], width: int) -> list[str]:

@@ -63,6 +63,7 @@ class DataImport:
 def run(options: DataImport) -> None:
     """Imports, then prints what was written and what was left out."""
     from gantrol.cli.progress import progress_bar
+    from gantrol.cli.thumbnails import show_dataset
     from gantrol.data.prepare import import_images
 
     try:
@@ -89,6 +90,7 @@ def run(options: DataImport) -> None:
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"the same command continues {options.out} from what was finished") from None
     _tell(report, options)
+    show_dataset(options.out)
 
 
 def _tell(report: ImportReport, options: DataImport) -> None:

@@ -40,7 +40,7 @@ def run(options: DataInfo) -> None:
         dataset = ImageDataset(options.data, skip_bad=options.skip_bad, progress=update)
     summary = dataset.describe()
     if options.json is not None:
-        write_json(options.json, {"version": gantrol.__version__, **summary}, DataError)
+        write_json(options.json, {"gantrol_version": gantrol.__version__, **summary}, DataError)
     if options.card is not None:
         with atomic_file(options.card, DataError) as temporary:
             temporary.write_text(data_card(dataset), encoding="utf-8")
@@ -49,17 +49,19 @@ def run(options: DataInfo) -> None:
 
 def print_summary(summary: dict[str, Any]) -> None:
     """Prints `ImageDataset.describe()` as tables."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False)
+    from gantrol.cli.tables import print_table
+    from gantrol.cli.thumbnails import show_dataset
+
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for key, value in _rows(summary):
         table.add_row(key, escape(value))
-    console.print(table)
+    print_table(table, is_folded=True)
+    show_dataset(summary["path"])
     if not summary["attributes"]:
         return
     attributes = Table("attribute", "unit", "lowest", "mean", "highest", box=None, padding=(0, 2, 0, 0))
@@ -69,8 +71,8 @@ def print_summary(summary: dict[str, Any]) -> None:
         else:
             cells = [f"{column[key]:.4g}" for key in ("min", "mean", "max")]
         attributes.add_row(escape(name), escape(str(column.get("unit", ""))), *map(escape, cells))
-    console.print()
-    console.print(attributes)
+    print()
+    print_table(attributes)
 
 
 def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:

@@ -35,6 +35,7 @@ def run(options: Demo) -> None:
     from rich.console import Console
 
     from gantrol.cli import generate, video
+    from gantrol.cli.thumbnails import show, without_pictures
     from gantrol.errors import ConfigError, require_extra
     from gantrol.model import load
     from gantrol.pictures import enlarge, enlargement_factor, save_image
@@ -43,7 +44,7 @@ def run(options: Demo) -> None:
 
     require_extra("av", "video")  # better said now than after the pictures
     began = time.monotonic()
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     name, model = options.model, load(options.model, device=options.device)
     if "yaw" not in model.controls:
         raise ConfigError(f"{name} has no control 'yaw' to turn faces with; choose another --model, or leave it out")
@@ -55,15 +56,16 @@ def run(options: Demo) -> None:
 
     shown = [name, "--seeds", GRID_SEEDS, "--truncation", f"{TRUNCATION:g}"]
     step("1. People, enlarged", "generate", *shown, "--grid", grid)
-    generate.run(
-        generate.Generate(model=name, seeds=GRID_SEEDS, truncation=TRUNCATION, grid=grid, device=options.device)
-    )
+    with without_pictures():  # the larger one is shown
+        generate.run(
+            generate.Generate(model=name, seeds=GRID_SEEDS, truncation=TRUNCATION, grid=grid, device=options.device)
+        )
     with Image.open(grid) as picture:
         factor = enlargement_factor((model.generator.resolution_px,) * 2, TILE_PX)
         larger = enlarge(picture, factor, "lanczos").copy()
-    save_image(grid, larger)
+    show(save_image(grid, larger))
     console.print("[bold]2. Every control from its lowest to its highest value[/bold]")
-    save_image(sheet, controls_sheet(model, seeds=STRIP_SEEDS, look=Look(truncation_psi=TRUNCATION)))
+    show(save_image(sheet, controls_sheet(model, seeds=STRIP_SEEDS, look=Look(truncation_psi=TRUNCATION))))
     low, high = model.controls["yaw"].low, model.controls["yaw"].high
     sweep = f"yaw={low:g}:{high:g}"
     step("3. A film", "video", name, "--kind", "sweep", "--sweep", sweep, "--seeds", FILM_SEEDS, "--out", film)

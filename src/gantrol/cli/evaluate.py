@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +92,7 @@ def run(options: Evaluate) -> None:
     if processes.is_first:
         _write(options, subjects, found)
         _print(options.model, found)
+        _show(options)
 
 
 def _check(options: Evaluate, request: Request) -> None:
@@ -115,26 +115,12 @@ def _check(options: Evaluate, request: Request) -> None:
 
 def _join(options: Evaluate) -> tuple[Processes, str]:
     """The processes that share the work, started unless torchrun has done so, and the device of this one."""
-    from gantrol.errors import ConfigError
+    from gantrol.cli.devices import launch, world
     from gantrol.metrics.processes import Processes
 
-    devices = max(options.devices, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))  # as torchrun says
-    if devices == 1:
+    if world(options.devices) == (1, 1):
         return Processes(), options.device
-    from datetime import timedelta
-
-    from lightning_fabric import Fabric
-    from lightning_fabric.strategies import DDPStrategy
-    from lightning_fabric.utilities.exceptions import MisconfigurationException
-
-    try:
-        # One process may compute for hours what the others wait for.
-        strategy = DDPStrategy(timeout=timedelta(days=2))
-        fabric = Fabric(accelerator=options.device, devices=devices, strategy=strategy)
-    except (MisconfigurationException, RuntimeError, ValueError) as error:
-        wanted = f"--device {options.device} --devices {devices}"
-        raise ConfigError(f"{wanted}: this machine does not have that; {error}") from error
-    fabric.launch()
+    fabric = launch(options.device, options.devices)
     return Processes.joined(), str(fabric.device)
 
 
@@ -193,6 +179,18 @@ def _write(options: Evaluate, subjects: Sequence[Model | ImageDataset], found: S
         save_image(options.plot, control_picture(found[0].control))
 
 
+def _show(options: Evaluate) -> None:
+    """The pictures that were asked for, where the terminal can."""
+    from gantrol.cli.thumbnails import show
+    from gantrol.metrics.evaluate import PICTURES
+
+    files = [] if options.plot is None else [options.plot]
+    files += [] if options.pictures is None else [options.pictures / name for name in PICTURES]
+    for file in files:
+        if file.is_file():
+            show(file)
+
+
 def _picture(subject: Model | ImageDataset) -> Image.Image:
     """A few images of a model, or of a dataset, side by side."""
     import numpy as np
@@ -224,9 +222,9 @@ def _print(models: Sequence[str], found: Sequence[Evaluation]) -> None:
     ]
     if any(scores):
         if len(models) == 1:
-            _print_entries(console, scores[0])
+            _print_entries(scores[0])
         else:
-            _print_comparison(console, models, scores)
+            _print_comparison(models, scores)
     for model, evaluation in zip(models, found, strict=True):
         if evaluation.control is not None:
             if len(models) > 1:
@@ -234,21 +232,25 @@ def _print(models: Sequence[str], found: Sequence[Evaluation]) -> None:
             _print_controls(console, evaluation.control)
 
 
-def _print_entries(console: Console, entries: dict[str, Entry]) -> None:
+def _print_entries(entries: dict[str, Entry]) -> None:
     from rich.markup import escape
     from rich.table import Table
+
+    from gantrol.cli.tables import print_table
 
     table = Table("number", "value", "unit", "generated", "real", box=None, padding=(0, 2, 0, 0))
     for entry in {entry.name: entry for entry in entries.values()}.values():
         reals = "" if entry.reals is None else f"{entry.reals:,}"
         table.add_row(escape(entry.name), f"{entry.value:.4g}", escape(entry.unit), f"{entry.samples:,}", reals)
-    console.print(table)
+    print_table(table)
 
 
-def _print_comparison(console: Console, models: Sequence[str], scores: Sequence[dict[str, Entry]]) -> None:
+def _print_comparison(models: Sequence[str], scores: Sequence[dict[str, Entry]]) -> None:
     """A row for each number, a column for each model."""
     from rich.markup import escape
     from rich.table import Table
+
+    from gantrol.cli.tables import print_table
 
     table = Table("number", "unit", *map(escape, models), box=None, padding=(0, 2, 0, 0))
     rows: dict[tuple[str, str], list[str]] = {}
@@ -258,18 +260,19 @@ def _print_comparison(console: Console, models: Sequence[str], scores: Sequence[
             row[column] = f"{entry.value:.4g}"
     for (name, unit), values in rows.items():
         table.add_row(escape(name), escape(unit), *values)
-    console.print(table)
+    print_table(table)
 
 
 def _print_controls(console: Console, report: ControlReport) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from gantrol.cli.tables import print_table
     from gantrol.metrics.control_report import COLUMNS
 
     table = Table(*COLUMNS, box=None, padding=(0, 2, 0, 0))
     for row in report.rows():
         table.add_row(*map(escape, row))
-    console.print(table)
+    print_table(table)
     for line in report.remarks():
         console.print(escape(line), soft_wrap=True)

@@ -79,6 +79,8 @@ def _print(model: ImportedModel, options: ImportCheckpoint) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from gantrol.cli.tables import print_table
+
     found = _record(model)
     g, d, parameters, training = model.generator, model.discriminator, found["parameters"], found["training"]
     architecture = _architecture(found["generator"])
@@ -105,7 +107,7 @@ def _print(model: ImportedModel, options: ImportCheckpoint) -> None:
     for label, value in rows:
         table.add_row(escape(label), escape(value))
     console = Console(soft_wrap=True, highlight=False)
-    console.print(table)
+    print_table(table, is_folded=True)
     words = ["gantrol", "generate", str(options.out), "--seeds", "0-15"]
     words += ["--truncation", "0.7"] if g.config.kind.startswith(("stylegan", "controllable")) else []
     words += ["--set", "age=60"] if "age" in controls else []

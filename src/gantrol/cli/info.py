@@ -99,9 +99,10 @@ def _control_rows(controls: dict[str, Any], errors: dict[str, Any]) -> list[tupl
 
 
 def _print_model(summary: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from gantrol.cli.tables import print_table
 
     g, training, parameters = summary["generator"], dict(summary["training"]), summary["parameters"]
     network = g.get("base", g)  # of a generator with latent groups, the one whose synthesis it has
@@ -132,4 +133,4 @@ def _print_model(summary: dict[str, Any]) -> None:
     table.add_column(overflow="fold")
     for label, value in rows:
         table.add_row(escape(label), escape(value))
-    Console(highlight=False).print(table)
+    print_table(table, is_folded=True)

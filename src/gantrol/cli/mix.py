@@ -53,6 +53,7 @@ def run(options: Mix) -> None:
     from gantrol.atomic import write_json
     from gantrol.cli.generate import parse_controls
     from gantrol.cli.progress import progress_bar
+    from gantrol.cli.thumbnails import show
     from gantrol.errors import DataError
     from gantrol.mixing import coarse_layers, mixing_table, parse_layers
     from gantrol.model import load
@@ -93,3 +94,4 @@ def run(options: Mix) -> None:
         write_json(options.json, record, DataError)
     made = f"{options.out}: {len(rows)} x {len(columns)} mixes, layers {','.join(map(str, layers))} of {num_ws}"
     Console(soft_wrap=True, highlight=False).print(escape(made))
+    show(options.out)

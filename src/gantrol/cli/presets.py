@@ -18,11 +18,11 @@ class Presets:
 
 
 def run(options: Presets) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from gantrol import __version__
     from gantrol.atomic import write_json
+    from gantrol.cli.tables import print_table
     from gantrol.train.presets import PRESETS, SCALES
 
     presets = Table("preset", "reproduces", title="--preset", title_justify="left")
@@ -42,6 +42,5 @@ def run(options: Presets) -> None:
             },
         }
         write_json(options.json, data)
-    console = Console()
-    console.print(presets)
-    console.print(scales)
+    print_table(presets, is_folded=True)
+    print_table(scales, is_folded=True)

@@ -11,6 +11,7 @@ import tyro
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL import Image
 
     from gantrol.project import Projector, Step, Tuner
 
@@ -71,6 +72,7 @@ def run(options: Project) -> None:
 
     from gantrol.atomic import atomic_folder, write_json
     from gantrol.cli.progress import progress_bar
+    from gantrol.cli.thumbnails import show
     from gantrol.errors import DataError, MissingExtraError, require_extra
     from gantrol.model import load
     from gantrol.project import Projector, read_target
@@ -107,6 +109,7 @@ def run(options: Project) -> None:
     line = f"{options.out}: {found:.1f} dB (the mean of {options.space.rstrip('+')} {start:.1f} dB"
     line += ")" if tuned is None else f", tuned {tuned:.1f} dB)"
     console.print(escape(f"{line}, {report['features']}"))
+    show(lambda: _results(options.out))
 
 
 def _check_out(options: Project) -> None:
@@ -159,6 +162,15 @@ def _make(projector: Projector, target: np.ndarray, folder: Path, options: Proje
         for _ in film():
             pass
     return report
+
+
+def _results(folder: Path) -> Image.Image:
+    """The target and what was found for it, side by side."""
+    import numpy as np
+    from PIL import Image
+
+    files = [folder / f"{name}.png" for name in ("target", "projected", "tuned")]
+    return Image.fromarray(np.concatenate([np.asarray(Image.open(file)) for file in files if file.is_file()], axis=1))
 
 
 def _frames(what: str, search: Projector | Tuner, target: np.ndarray) -> Iterator[np.ndarray]:

@@ -57,6 +57,8 @@ def run(options: Spectra) -> None:
     import gantrol
     from gantrol.atomic import write_json
     from gantrol.cli.progress import progress_bar
+    from gantrol.cli.tables import print_table
+    from gantrol.cli.thumbnails import show
     from gantrol.errors import ConfigError, DataError
     from gantrol.metrics.spectra_pictures import parse_directions, spectra_picture
     from gantrol.metrics.spectra_sources import power_spectra
@@ -95,9 +97,9 @@ def run(options: Spectra) -> None:
         levels = [f"{level:.1f}" for _, _, level in spectrum.octaves()[-4:]]
         facts = [f"{spectrum.samples:,}", f"{spectrum.mean:.1f}", f"{spectrum.std:.1f}"]
         table.add_row(escape(spectrum.name), *levels, *facts)
-    console = Console(highlight=False)
-    console.print(table)
+    print_table(table)
     Console(soft_wrap=True, highlight=False).print(escape(f"picture {options.out}"))
+    show(options.out)
 
 
 def _keep(spectra: Sequence[Spectrum], options: Spectra) -> list[Path | None]:

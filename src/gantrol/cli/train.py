@@ -39,6 +39,8 @@ class Train:
 
     Example: gantrol train --preset stylegan3-t --data faces.zip --out runs/scored --metrics fid,eqt --metrics-every 200
 
+    Example: gantrol train --preset stylegan3-t --data faces.zip --out runs/first --dry-run
+
     Example: gantrol train --resume runs/first
     """
 
@@ -94,6 +96,10 @@ class Train:
     """Leave damaged images out (they are counted) instead of stopping."""
     seed: int = 0
     """Makes the training repeatable."""
+    deterministic: bool = False
+    """The same seed gives the same bits, also on a GPU where it can; keeps the number of threads; slower there."""
+    dry_run: bool = False
+    """Only say what the training would take: parameters, memory, time and disk, measured on a few steps."""
     overrides: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """Any config.field=value, for example generator.channel_max=64 loss.r1_gamma=0.5."""
 
@@ -109,6 +115,7 @@ def run(options: Train) -> int:
 
     command = "gantrol " + shlex.join(sys.argv[1:])
     source: Source | None = None
+    options = _restarted(options, command)
     if options.resume is not None:
         _check_resume(options)
         folder = options.resume
@@ -123,19 +130,13 @@ def run(options: Train) -> int:
         check_is_new(folder)
     if options.minutes is not None and not options.minutes > 0:
         raise ConfigError(f"--minutes {options.minutes:g}: expected a positive number")
+    if options.dry_run:
+        return _tell_forecast(config, folder, options)
     # Only now, because these take seconds to import.
-    from lightning_fabric import Fabric
-    from lightning_fabric.utilities.exceptions import MisconfigurationException
-
+    from gantrol.cli.devices import launch
     from gantrol.train.loop import train
 
-    strategy = "ddp" if options.devices * options.nodes > 1 else "auto"
-    try:
-        fabric = Fabric(accelerator=options.device, devices=options.devices, num_nodes=options.nodes, strategy=strategy)
-    except (MisconfigurationException, RuntimeError, ValueError) as error:
-        wanted = f"--device {options.device} --devices {options.devices} --nodes {options.nodes}"
-        raise ConfigError(f"{wanted}: this machine does not have that; {error}") from error
-    fabric.launch()
+    fabric = launch(options.device, options.devices, options.nodes)
     if fabric.is_global_zero:
         if options.resume is None:
             create_run(folder, config, command)
@@ -169,6 +170,39 @@ def run(options: Train) -> int:
     return 0
 
 
+def _tell_forecast(config: Any, folder: Path, options: Train) -> int:
+    """Prints what the training would take; writes nothing."""
+    import shutil
+
+    from gantrol.train.determinism import determinism
+    from gantrol.train.forecast import forecast
+    from gantrol.train.run import saved_images
+
+    n_img = saved_images(folder) if options.resume is not None else 0
+    world_size = options.devices * options.nodes
+    device = _device_type(options.device)
+    with determinism(config, lambda text: print(text, file=sys.stderr)):
+        found = forecast(config, device, world_size=world_size, n_img=n_img)
+    each = f" per device, {world_size} of them" if world_size > 1 else ""
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    print(f"parameters  {found.g_parameters:,} in the generator, {found.d_parameters:,} in the discriminator")
+    print(f"memory      {found.memory_bytes / 2**30:.2f} GiB on {device}{each}")
+    print(
+        f"time        {found.seconds_per_kimg:.1f} s per kimg{each}, {duration(found.seconds)} for "
+        f"{config.kimg - n_img / 1000:g} kimg; reading data, saving and scores come on top"
+    )
+    print(
+        f"disk        {found.disk_bytes / 2**20:.1f} MiB in {folder}, {found.checkpoint_bytes / 2**20:.1f} MiB of it "
+        f"per checkpoint; {free / 2**30:.1f} GiB are free"
+    )
+    if found.micro_batch != config.micro_batch:
+        print(f"a batch does not fit into the memory: the training will take micro_batch={found.micro_batch}")
+    if found.disk_bytes > free:
+        print("this is more than is free: choose another --out, or keep_checkpoints=1")
+    return 0
+
+
 def _write_report(folder: Path) -> None:
     """RUN/report.html as it stands; what goes wrong is said in one line, because the training itself is saved."""
     from gantrol.report import write_report
@@ -179,7 +213,20 @@ def _write_report(folder: Path) -> None:
         print(f"the page {folder / 'report.html'} was not written: {' '.join(str(error).split())}", file=sys.stderr)
 
 
-_MAY_CHANGE = ("resume", "kimg", "minutes", "device", "devices", "nodes")
+_MAY_CHANGE = ("resume", "kimg", "minutes", "device", "devices", "nodes", "dry_run")
+
+
+def _restarted(options: Train, command: str) -> Train:
+    """The options of a process that torchrun may have started again: a run that began with this command goes on."""
+    from gantrol.cli.devices import is_elastic
+    from gantrol.train.run import CONFIG, read_config
+
+    if options.resume is not None or options.out is None or not is_elastic() or not (options.out / CONFIG).exists():
+        return options
+    if read_config(options.out)[1] != command:
+        return options
+    kept = {name: getattr(options, name) for name in _MAY_CHANGE if name not in ("resume", "kimg")}
+    return Train(resume=options.out, **kept)
 
 
 def _check_resume(options: Train) -> None:
@@ -215,7 +262,8 @@ def _new_config(options: Train) -> tuple[Path, Any, Source | None]:
     from gantrol.train.transfer import freeze_blocks, transfer_config
 
     for name in ("preset", "data", "out"):
-        if getattr(options, name) is None and (name != "preset" or options.init is None):
+        is_needed = not (name == "preset" and options.init) and not (name == "out" and options.dry_run)
+        if getattr(options, name) is None and is_needed:
             raise ConfigError(
                 f"--{name} is missing; example: gantrol train --preset stylegan3-t --scale tiny --data F.zip --out RUN"
             )
@@ -226,7 +274,6 @@ def _new_config(options: Train) -> tuple[Path, Any, Source | None]:
             raise ConfigError(f"{assignment}: give the model to start from with --init MODEL")
     source = None if options.init is None else _source(options.init)
     assert options.data is not None
-    assert options.out is not None
     dataset = ImageDataset(options.data, use_labels=options.use_labels, skip_bad=options.skip_bad)
     if options.use_labels and dataset.label_dim == 0:
         raise ConfigError(f"{options.data} has no labels: leave --use-labels away")
@@ -270,7 +317,11 @@ def _new_config(options: Train) -> tuple[Path, Any, Source | None]:
     config = override(config, options.overrides)
     if options.freeze_d:
         config = replace(config, discriminator=freeze_blocks(config.discriminator, options.freeze_d))
-    return options.out, config, source
+    if options.deterministic:
+        import torch
+
+        config = replace(config, deterministic=True, threads=config.threads or torch.get_num_threads())
+    return options.out or Path("run"), config, source
 
 
 def _evaluated(config: Any, options: Train) -> Any:

@@ -100,6 +100,7 @@ def run(options: Video) -> None:
     from gantrol.atomic import write_json
     from gantrol.cli.generate import parse_controls
     from gantrol.cli.progress import progress_bar
+    from gantrol.cli.thumbnails import show
     from gantrol.errors import DataError, require_extra
     from gantrol.model import load
     from gantrol.pictures import check_name, save_image
@@ -128,7 +129,7 @@ def run(options: Video) -> None:
         def counted() -> Iterator[np.ndarray]:
             wanted = {index * len(film) // _STRIP_FRAMES for index in range(_STRIP_FRAMES)}
             for number, frame in enumerate(film):
-                if options.strip is not None and number in wanted:
+                if number in wanted:
                     kept.append(frame)
                 yield frame
                 update(number + 1, len(film))
@@ -142,6 +143,7 @@ def run(options: Video) -> None:
     if options.json is not None:
         write_json(options.json, _record(options, model, seeds, moving, len(film)), DataError)
     Console(soft_wrap=True, highlight=False).print(escape(made))
+    show(lambda: _strip(kept, options))
 
 
 def _film(model: Model, options: Video, seeds: np.ndarray, moving: list[int], count: int, look: Look) -> Film:

@@ -47,6 +47,7 @@ def batches(
     seed: int = 0,
     rank: int = 0,
     world_size: int = 1,
+    groups: int = 1,
     workers: int = 0,
     device: torch.device | str = "cpu",
     prefetch: int = 2,
@@ -62,6 +63,7 @@ def batches(
         seed: of the order.
         rank: this process among `world_size`.
         world_size: processes that train together; they never see the same position.
+        groups: images that a process gets together, a divisor of `batch_size`: see `ShuffledSampler.rank_indices`.
         workers: decoding threads; 0 is one thread as well, which works while the training step runs.
         device: where the batches go.
         prefetch: batches kept ready beyond the one that each worker is making.
@@ -81,6 +83,7 @@ def batches(
         start_img,
         rank,
         world_size,
+        groups,
         max(workers, 1),
         torch.device(device),
         max(workers, 1) + prefetch,
@@ -94,6 +97,7 @@ def _batches(
     position: int,
     rank: int,
     world_size: int,
+    groups: int,
     threads: int,
     device: torch.device,
     depth: int,
@@ -119,7 +123,8 @@ def _batches(
     try:
         while True:
             while len(pending) < depth:
-                pending.append(pool.submit(make, sampler.rank_indices(position, batch_size, rank, world_size)))
+                indices = sampler.rank_indices(position, batch_size, rank, world_size, groups)
+                pending.append(pool.submit(make, indices))
                 position += batch_size * world_size
             batch = pending.popleft().result()
             if device.type != "cpu":

@@ -36,11 +36,16 @@ class ShuffledSampler:
             result += self._permutation(epoch)[offset : offset + count - len(result)].tolist()
         return result
 
-    def rank_indices(self, start: int, batch_size: int, rank: int, world_size: int) -> list[int]:
-        """One process's share of the step at `start`: the ranks split `world_size · batch_size` positions, in order."""
+    def rank_indices(self, start: int, batch_size: int, rank: int, world_size: int, groups: int = 1) -> list[int]:
+        """One process's share of the step at `start`: the ranks split `world_size · batch_size` positions.
+
+        With groups of G images, a divisor of `batch_size`, position p of the M·G belongs to group p mod M, and each
+        rank gets whole groups; otherwise a block of positions.
+        """
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} of {world_size}")
-        return self.indices(start + rank * batch_size, batch_size)
+        stride, each = world_size * batch_size // groups, batch_size // groups
+        return [index for group in range(groups) for index in self.indices(start + group * stride + rank * each, each)]
 
     def _permutation(self, epoch: int) -> np.ndarray:
         """A random order of all images [size], the same on every machine.

@@ -56,6 +56,9 @@ class StampedFile:
     def read_at(self, start: int, count: int) -> bytes:
         """`count` bytes from `start`, fewer at the end of the file; raises DataError if the file has changed."""
         check_stamp(self.path, self.stamp)
+        if not 0 <= start < self.stamp.bytes:
+            return b""
+        count = min(count, self.stamp.bytes - start)  # a table of contents may claim anything
         descriptor = self._descriptor
         try:
             if descriptor is None:

@@ -40,7 +40,8 @@ def largest_difference(
 ) -> float:
     """The largest difference of any pixel between what a file and its model make, at two batch sizes.
 
-    First one image with nothing set; then three, truncated, each with a motion of its own, the first without controls.
+    First one image with nothing set; then three, truncated, each with a motion of its own, the first without controls;
+    and three with nothing set, where inputs may be left out.
 
     Args:
         model: the model.
@@ -65,6 +66,11 @@ def largest_difference(
         controls = {name: value[row : row + 1] for name, value in values.items()} if row else {}
         pose = _POSES[row] if can_move else np.zeros(3)
         found.append((images[row : row + 1], _reference(model, several, row, controls, pose, noise_mode)))
+    if are_optional:
+        images = run({name: value for name, value in several.items() if name in ("z", "c")})
+        plain = several | {"truncation_psi": one["truncation_psi"]}
+        for row in range(_COUNT):
+            found.append((images[row : row + 1], _reference(model, plain, row, {}, np.zeros(3), noise_mode)))
     return max(float((ours - theirs).abs().nan_to_num(nan=torch.inf).max()) for ours, theirs in found)
 
 

@@ -118,6 +118,7 @@ class ExportedGenerator(nn.Module):
         for wanted in self.inputs:
             if wanted.is_control:
                 value, is_set = settled(inputs[wanted.name], wanted)
+                value = value + torch.zeros_like(ws[:, 0, :1])  # [N, K]: a file may be given one row for all images
                 ws = torch.where(is_set[:, :, None], self._moved(ws, wanted.name, value), ws)
         return ws
 

@@ -157,8 +157,8 @@ def evaluate_entries(
         An entry for each number, in the order asked for, under the names that `evaluate` lists.
 
     Raises:
-        ConfigError: an unknown metric or feature network, too few images, labels that do not fit the model, or a
-            metric that is not defined for it.
+        ConfigError: an unknown metric or feature network, too few images, images of another size than the model's,
+            labels that do not fit it, or a metric that is not defined for it.
         DataError: a dataset cannot be read, or a picture cannot be written.
         CheckpointError: the model cannot be read.
         MissingExtraError: the extra `metrics` is not installed.

@@ -55,7 +55,8 @@ def feature_entries(
         progress: called with (done, total) images.
 
     Raises:
-        ConfigError: too few images, labels that do not fit the model, or a network without classes for `is`.
+        ConfigError: too few images, images of another size, labels that do not fit the model, or a network without
+            classes for `is`.
         DataError: a dataset cannot be read.
     """
     processes = processes or Processes()
@@ -64,6 +65,8 @@ def feature_entries(
     dataset: ImageDataset | None = None
     if request.asks(*WITH_REALS) or (is_conditional and data is not None):
         dataset = open_reals(data, subject, use_labels=is_conditional)
+    if dataset is not None and request.asks(*WITH_REALS):
+        _check_size(subject, dataset)
     fakes = _fakes(subject, dataset, request)
     reals: StoredImages | None = None
     if dataset is not None and request.asks(*WITH_REALS):
@@ -91,6 +94,17 @@ def feature_entries(
     fake = observe_all(fakes, network, needs, **options, counter=counter)
     real = None if known is None else known.found
     return processes.on_first(lambda: _entries(request, network, reals, real, fake, place))
+
+
+def _check_size(subject: Model | ImageDataset, dataset: ImageDataset) -> None:
+    """Raises `ConfigError` unless generated and real images have one size: networks see sharpness first of all."""
+    size_px = subject.resolution_px if isinstance(subject, ImageDataset) else subject.generator.resolution_px
+    if size_px != dataset.resolution_px:
+        what = str(subject.path) if isinstance(subject, ImageDataset) else "the model"
+        raise ConfigError(
+            f"{dataset.path} has images of {dataset.resolution_px} px, {what} of {size_px} px: give images of one "
+            f"size, for example those of gantrol data import {dataset.path} --size {size_px} --out F.zip"
+        )
 
 
 def _network(features: str, device: torch.device, processes: Processes) -> FeatureNetwork:

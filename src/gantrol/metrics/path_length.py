@@ -110,7 +110,10 @@ def check_path_length(
     if samples < 2 or batch_size < 1:
         raise ConfigError(f"ppl: samples={samples}, batch_size={batch_size}: expected at least 2 and 1")
     if space == "w" and isinstance(generator.mapping, LatentMapping):
-        raise ConfigError(f"ppl: a {generator.config.kind} model has no w, only z: measure its paths with space='z'")
+        raise ConfigError(
+            f"ppl: a {generator.config.kind} model has no w for its paths to run in: leave ppl out; in Python, "
+            "gantrol.metrics.path_length.path_length(…, space='z') measures them in z"
+        )
     if generator.channels not in (1, 3):
         raise ConfigError(f"ppl: images of {generator.channels} channels cannot be compared: expected grey or RGB")
 

@@ -37,6 +37,8 @@ TABS = {
 """Module and title of each tab; the tab's element is `tab-MODULE`."""
 QUEUE = 64
 """Requests that may wait, over all tabs."""
+SESSIONS = 128
+"""Pages that gradio remembers, 0.4 MiB each; whoever comes then replaces the one that was idle longest."""
 KEPT_S = 3600
 """How long uploads and files made for download are kept."""
 
@@ -82,6 +84,7 @@ def build_page(engine: Engine) -> Any:
                 with gr.Tab(title, elem_id=f"tab-{module}", id=module):
                     importlib.import_module(f"gantrol.studio.{module}").build(engine)
     page.queue(max_size=QUEUE, default_concurrency_limit=4, api_open=False)
+    page.state_session_capacity = SESSIONS
     return page
 
 
@@ -161,6 +164,12 @@ def theme() -> Any:
         button_secondary_background_fill_hover="*neutral_100",
         button_secondary_background_fill_dark="#252725",
         button_secondary_background_fill_hover_dark="#303330",
+        button_secondary_border_color="*neutral_300",
+        button_secondary_border_color_dark="#3a3d3b",
+        button_border_width="1px",
+        button_large_text_size="*text_md",
+        button_large_text_weight="550",
+        button_large_padding="*spacing_sm *spacing_lg",
         block_shadow="none",
     )
 

@@ -6,20 +6,25 @@ the module). So each model has a lane for quick work, and all models share one f
     quick   one step of a slider: some milliseconds; the model's own lane
     slow    videos, projections, sweeps: seconds to minutes, one at a time, beside the quick work
 
-Both lanes are bounded: whoever comes when too many wait is told so at once, rather than left to wait.
+Both lanes are bounded: whoever comes when too many wait is told so at once, rather than left to wait. Each lane is a
+thread, since memory allocators and OpenMP keep a store and helpers for every thread that has ever computed; twenty
+people would otherwise leave a hundred MiB a minute behind in those of the server.
 """
 
 from __future__ import annotations
 
+import contextvars
 import copy
 import re
 import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from torch import nn
@@ -60,8 +65,8 @@ class Engine:
         self._models = dict(models)
         self.names: tuple[str, ...] = tuple(self._models)
         self.runs: tuple[Path, ...] = tuple(Path(run) for run in runs)
-        self._quick = {name: _Lane(waiting) for name in self.names}
-        self._slow = _Lane(waiting)
+        self._quick = {name: _Lane(waiting, f"studio: {name}") for name in self.names}
+        self._slow = _Lane(waiting, "studio: long work")
         self._copies: dict[str, Model] = {}
         self._temporary = tempfile.TemporaryDirectory(prefix="gantrol-studio-")
         self.folder = Path(self._temporary.name).resolve()
@@ -73,7 +78,9 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """Deletes the folder with everything that was made for download."""
+        """Ends the lanes and deletes the folder with everything that was made for download."""
+        for lane in (*self._quick.values(), self._slow):
+            lane.close()
         self._temporary.cleanup()
 
     def model(self, name: str) -> Model:
@@ -98,8 +105,8 @@ class Engine:
             Busy: too many wait for it.
         """
         model = self.model(name)
-        with self._quick[name].turn(f"{name} is busy: too many people move its sliders; try again in a moment"):
-            return work(model)
+        refusal = f"{name} is busy: too many people move its sliders; try again in a moment"
+        return self._quick[name].do(partial(work, model), refusal)
 
     def slow(self, name: str, work: Callable[[Model], T]) -> T:
         """What `work` makes of a copy of a model, while `quick` goes on with the model itself.
@@ -114,11 +121,14 @@ class Engine:
             ConfigError: there is no such model here.
             Busy: too much of it waits.
         """
-        self.model(name)
-        with self._slow.turn("the studio is busy with long work for others; try again in a minute"):
-            if name not in self._copies:
-                self._copies[name] = self.quick(name, _with_shared_weights)
+        model = self.model(name)
+
+        def with_copy() -> T:
+            if name not in self._copies:  # which is made while nobody draws, and is never refused
+                self._copies[name] = self._quick[name].begin(partial(_with_shared_weights, model)).result()
             return work(self._copies[name])
+
+        return self._slow.do(with_copy, "the studio is busy with long work for others; try again in a minute")
 
     def new_file(self, name: str) -> Path:
         """A path in `folder` that nobody can guess, for a file to be downloaded as `name`; the oldest ones are deleted.
@@ -138,22 +148,56 @@ class Engine:
 
 
 class _Lane:
-    """Lets one through at a time and a few wait."""
+    """A thread that does one thing at a time, and lets a few wait.
 
-    def __init__(self, waiting: int) -> None:
-        self._free = threading.Lock()
+    Args:
+        waiting: so many, besides the one that is served.
+        name: of the thread, which lives as long as there may be work.
+    """
+
+    def __init__(self, waiting: int, name: str) -> None:
         self._places = threading.BoundedSemaphore(waiting + 1)
+        self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._name = name
 
-    @contextmanager
-    def turn(self, refusal: str) -> Iterator[None]:
-        """Waits for its turn, which lasts as long as the block; raises `Busy` if there is no place to wait."""
+    def do(self, work: Callable[[], T], refusal: str) -> T:
+        """What `work` returns or raises, once its turn has come; raises `Busy` if there is no place to wait."""
         if not self._places.acquire(blocking=False):
             raise Busy(refusal)
         try:
-            with self._free:
-                yield
+            return self.begin(work).result()
         finally:
             self._places.release()
+
+    def begin(self, work: Callable[[], T]) -> Future[T]:
+        """Hands in `work` whether there is a place or not."""
+        outcome: Future[T] = Future()
+        context = contextvars.copy_context()
+
+        def task() -> None:
+            try:
+                outcome.set_result(context.run(work))
+            except BaseException as error:
+                outcome.set_exception(error)
+
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=_serve, args=(self._tasks,), name=self._name, daemon=True)
+                self._thread.start()
+        self._tasks.put(task)
+        return outcome
+
+    def close(self) -> None:
+        """Ends the thread after what has been handed in."""
+        self._tasks.put(None)
+
+
+def _serve(tasks: SimpleQueue[Callable[[], None] | None]) -> None:
+    while (task := tasks.get()) is not None:
+        task()
+        del task  # and with it what the work made
 
 
 def _with_shared_weights(model: Model) -> Model:

@@ -175,6 +175,10 @@ class TrainConfig:
     """Type of the layers that may use a lower precision."""
     seed: int = 0
     """Of weights, latents and data order."""
+    deterministic: bool = False
+    """Only algorithms that give the same bits every time, where the device has them; slower on a GPU."""
+    threads: int | None = None
+    """Threads of torch, which decide how sums are split; null: torch's own choice. `--deterministic` writes it down."""
     tick_kimg: float = 4.0
     """Thousands of images between two log lines and checkpoints."""
     sample_ticks: int = 10
@@ -204,6 +208,7 @@ class TrainConfig:
         _require(self.tick_kimg > 0, "tick_kimg", self.tick_kimg, "a positive number")
         for name in ("sample_ticks", "keep_checkpoints", "workers"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        _require(self.threads is None or self.threads >= 1, "threads", self.threads, "1 or more, or null")
         g, d = self.generator, self.discriminator
         for name in ("resolution_px", "channels", "c_dim"):
             if getattr(g, name) != getattr(d, name):

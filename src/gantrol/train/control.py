@@ -18,6 +18,8 @@ from gantrol.checkpoint import sha256_of
 from gantrol.control.anchors import Anchor
 from gantrol.control.calibration import Thresholds
 from gantrol.control.objective import ControlObjective, ControlTerm
+from gantrol.control.predictors.border import Border
+from gantrol.control.predictors.protocol import PredictorSet
 from gantrol.errors import CheckpointError, ConfigError
 from gantrol.models.controllable import OTHER, ControllableConfig, split_evenly
 
@@ -177,7 +179,8 @@ def load_objective(config: ControlConfig, device: torch.device | str, dtype: tor
         dtype: in which the predictors may compute.
 
     Raises:
-        CheckpointError: the predictors cannot be read, or are not those that the run began with.
+        CheckpointError: the predictors cannot be read, or are not those that the run began with; or the run's anchors
+            are laid out as an older gantrol did.
     """
     if not config.terms:
         return None
@@ -189,6 +192,8 @@ def load_objective(config: ControlConfig, device: torch.device | str, dtype: tor
             f"{config.predictors}: these are not the predictors that this run began with; put those back, or start a "
             "new run with --init"
         )
+    predictors.require([term.attribute for term in config.terms])
+    _check_anchors(config.anchors, predictors)
     return ControlObjective(
         config.terms,
         predictors.to(device),
@@ -197,6 +202,21 @@ def load_objective(config: ControlConfig, device: torch.device | str, dtype: tor
         anchor_weight=config.anchor_weight,
         dtype=dtype,
     )
+
+
+def _check_anchors(anchors: Sequence[Anchor], predictors: PredictorSet) -> None:
+    """Raises `CheckpointError` unless as many numbers are anchored as are read."""
+    for anchor in anchors:
+        readers: list[PredictorSet | Border] = [predictors]
+        if anchor.attribute not in predictors.attributes:  # then it is the edge, in grey, RGB or RGBA
+            readers = [Border(channels) for channels in (1, 3, 4)]
+        counts = {len(reader.attributes[anchor.attribute].components) for reader in readers}
+        if not anchor.axes and len(anchor.quantiles) not in counts:
+            raise CheckpointError(
+                f"control.anchors: {anchor.attribute!r} is anchored in {len(anchor.quantiles)} numbers, but this "
+                f"gantrol reads {' or '.join(map(str, sorted(counts)))}: the run is of an older version and cannot go "
+                "on; begin a new one with --anchors and --init RUN, which keeps the weights"
+            )
 
 
 def resolved_name(predictors: str | Path) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def ema_beta(batch: int, n_img: int, half_life_kimg: float, ramp_up: float | None) -> float:
@@ -25,8 +27,25 @@ def ema_beta(batch: int, n_img: int, half_life_kimg: float, ramp_up: float | Non
 
 @torch.no_grad()
 def update_ema(average: nn.Module, net: nn.Module, beta: float) -> None:
-    """average ← lerp(net, average, beta) for parameters; buffers are copied."""
-    torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - beta)
-    targets, sources = list(average.buffers()), list(net.buffers())
-    if targets:
+    """average ← lerp(net, average, beta) for parameters; buffers are copied, and so are parameters of whole numbers.
+
+    One call for all tensors of a type and device, which on CUDA is a handful of launches for a whole network: a single
+    tensor of another type would make torch go through all of them one by one.
+    """
+    for targets, sources in _alike(average.parameters(), net.parameters()):
+        if targets[0].is_floating_point() or targets[0].is_complex():
+            torch._foreach_lerp_(targets, sources, 1 - beta)
+        else:
+            torch._foreach_copy_(targets, sources)
+    for targets, sources in _alike(average.buffers(), net.buffers()):
         torch._foreach_copy_(targets, sources)
+
+
+def _alike(targets: Iterable[Tensor], sources: Iterable[Tensor]) -> Iterable[tuple[list[Tensor], list[Tensor]]]:
+    """Pairs of tensors in groups of one type and device."""
+    groups: dict[tuple[torch.dtype, torch.device], tuple[list[Tensor], list[Tensor]]] = {}
+    for target, source in zip(targets, sources, strict=True):
+        group = groups.setdefault((target.dtype, target.device), ([], []))
+        group[0].append(target)
+        group[1].append(source)
+    return groups.values()

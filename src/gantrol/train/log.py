@@ -8,10 +8,11 @@ again.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
-from gantrol.atomic import atomic_file
+from gantrol.atomic import atomic_file, describe
 from gantrol.errors import TrainingError
 
 LOG = "log.jsonl"
@@ -61,16 +62,26 @@ class LineFile:
         try:
             with open(self._path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
-            raise TrainingError(f"cannot write {self._path}: {error.strerror or error}") from error
+            raise TrainingError(describe(self._path, error)) from error
 
 
 class RunLog:
-    """Appends ticks to the log of the run in `folder`, dropping those beyond `n_img`, which a resumed run repeats."""
+    """Appends ticks to the log of a run.
 
-    def __init__(self, folder: Path, n_img: int) -> None:
+    Args:
+        folder: of the run.
+        n_img: lines beyond are dropped, because the run that resumes there writes them again.
+        tick: the line of the checkpoint that the run resumes from, added if it was killed before it was in the log.
+    """
+
+    def __init__(self, folder: Path, n_img: int, tick: dict[str, Any] | None = None) -> None:
         self._lines = LineFile(folder / LOG, n_img)
         self._events = _tensorboard_writer(folder)
+        if tick is not None and all(line["n_img"] < tick["n_img"] for line in read_log(folder)):
+            self.write(tick)
 
     def write(self, tick: dict[str, Any]) -> None:
         """Adds one tick; it is on disk when this returns."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import resource
 import signal
@@ -9,30 +10,39 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from lightning_fabric import Fabric
 
 from gantrol import checkpoint
-from gantrol.atomic import write_json
+from gantrol.atomic import sweep, write_json
 from gantrol.data.dataset import ImageDataset
 from gantrol.data.loader import batches
-from gantrol.errors import CheckpointError, ConfigError, TrainingError
+from gantrol.errors import CheckpointError, ConfigError, DataError, TrainingError
 from gantrol.metrics.processes import Processes
 from gantrol.models import ControllableGenerator
 from gantrol.sample import latents
 from gantrol.train.config import TrainConfig
 from gantrol.train.control import load_objective
 from gantrol.train.dataset_record import check_record, write_record
+from gantrol.train.determinism import determinism
 from gantrol.train.evaluation import Evaluator, check_evaluation, open_reals
-from gantrol.train.log import RunLog
-from gantrol.train.run import GRID_COLUMNS, GRID_ROWS, save_fakes, save_pairs, save_reals
+from gantrol.train.health import Health, check_finite, check_weights
+from gantrol.train.log import RunLog, read_log
+from gantrol.train.memory import describe_answer, is_out_of_memory, with_smaller_micro_batch
+from gantrol.train.run import GRID_COLUMNS, GRID_ROWS, SAMPLES, run_lock, save_fakes, save_pairs, save_reals
 from gantrol.train.state import CHECKPOINTS, TrainState, seed_step
 from gantrol.train.steps import DTYPES, Stats, Trainer
+from gantrol.train.together import Together
 from gantrol.train.transfer import INIT, Source, start_from
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+_OUT_OF_TIME, _STOPPED = 1, 2
+"""Why a training ends before its length is reached: processes agree on the highest."""
 
 
 class Reporter(Protocol):
@@ -102,13 +112,55 @@ def train(
         DataError: the dataset cannot be read.
         ConfigError: the dataset and the config do not fit, or nothing of the source fits.
         CheckpointError: no valid checkpoint to resume from, or the state cannot be written.
-        TrainingError: a loss is not finite; the newest checkpoint is from before.
+        TrainingError: a loss or weight is not finite, the newest checkpoint is from before; the memory does not suffice
+            for the smallest micro-batch; or another process trains in `folder`.
     """
+    if config.batch % fabric.world_size:
+        raise ConfigError(f"batch={config.batch}: expected a multiple of the {fabric.world_size} processes")
+    ends_at = math.inf if max_minutes is None else time.monotonic() + max_minutes * 60
+    with run_lock(folder) if fabric.is_global_zero else nullcontext(), determinism(config, reporter.message):
+        while True:
+            try:
+                return _train(config, folder, fabric, reporter, is_resumed=is_resumed, ends_at=ends_at, source=source)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                config = _answer_out_of_memory(config, folder, fabric, reporter, error)
+            is_resumed = True
+            gc.collect()  # only here, out of the except block, is the memory of the failed try free
+            if fabric.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+
+def _answer_out_of_memory(
+    config: TrainConfig, folder: Path, fabric: Fabric, reporter: Reporter, error: Exception
+) -> TrainConfig:
+    """The config to go on with; several processes cannot go back to a checkpoint together, so they end."""
+    where = str(fabric.device) if fabric.world_size == 1 else f"process {fabric.global_rank} on {fabric.device}"
+    config = with_smaller_micro_batch(config, folder, config.batch // fabric.world_size, where, error)
+    if fabric.world_size > 1:
+        raise TrainingError(
+            f"{where} is out of memory: {folder} now has micro_batch={config.micro_batch}; "
+            f"continue with gantrol train --resume {folder}"
+        ) from error
+    reporter.message(describe_answer(config, where))
+    return config
+
+
+def _train(
+    config: TrainConfig,
+    folder: Path,
+    fabric: Fabric,
+    reporter: Reporter,
+    *,
+    is_resumed: bool,
+    ends_at: float,
+    source: Source | None,
+) -> bool:
+    """One try of `train`, until `time.monotonic()` says `ends_at`."""
     world_size = fabric.world_size
-    if config.batch % world_size:
-        raise ConfigError(f"batch={config.batch}: expected a multiple of the {world_size} processes")
     if fabric.device.type == "cuda":
-        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.benchmark = not config.deterministic
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
     dataset = open_dataset(config)
@@ -125,10 +177,17 @@ def train(
         newest = checkpoint.newest_valid(folder / CHECKPOINTS)
         for skipped in newest.skipped:
             reporter.message(f"{skipped} is damaged; using an older one")
+            if fabric.is_global_zero:
+                with suppress(OSError):  # out of the way, or it would count as one of those to keep
+                    skipped.rename(f"{skipped}.damaged")
         state.load(newest.path)
     elif config.init:
         _initialise(config, state, source, folder, fabric, reporter)
-    log = RunLog(folder, state.n_img) if fabric.is_global_zero else None
+    if fabric.is_global_zero:
+        for place in (folder, folder / SAMPLES, folder / CHECKPOINTS):
+            sweep(place)
+    log = RunLog(folder, state.n_img, state.tick) if fabric.is_global_zero else None
+    health = Health(config, read_log(folder)) if fabric.is_global_zero else None
     processes = Processes(fabric.global_rank, world_size)
     evaluator = Evaluator(config, folder, state.n_img, processes) if config.evaluation.every_kimg > 0 else None
     labels = all_labels(dataset, fabric.device) if config.use_labels else None
@@ -136,6 +195,9 @@ def train(
         config,
         state,
         batch_share=config.batch // world_size,
+        rank=fabric.global_rank,
+        world_size=world_size,
+        all_gather=fabric.all_gather if world_size > 1 else None,  # type: ignore[arg-type]
         all_reduce=(lambda x: fabric.all_reduce(x, reduce_op="mean")) if world_size > 1 else None,  # type: ignore[return-value,arg-type]
         label_pool=labels,
         control=control,
@@ -147,6 +209,18 @@ def train(
         save_reals(folder, dataset)
         save_samples(folder, state, z, c)
         state.save(folder, config)
+    total_img = math.ceil(config.kimg * 1000)
+    tick_img = max(math.ceil(config.tick_kimg * 1000), 1)
+
+    def are_samples_due(before: int) -> bool:
+        """Whether samples belong to the tick that ends here, `before` being the images shown before the last step."""
+        n_tick = state.n_img // tick_img
+        return before // tick_img != n_tick and n_tick % config.sample_ticks == 0
+
+    if fabric.is_global_zero and is_resumed and state.n_img > 0:  # killed between a checkpoint and its samples
+        is_due = are_samples_due(state.n_img - config.batch) or state.n_img >= total_img
+        if is_due and not (folder / SAMPLES / f"fakes_{state.n_img:09d}.png").exists():
+            save_samples(folder, state, z, c)
 
     stream = batches(
         dataset,
@@ -155,12 +229,11 @@ def train(
         seed=config.seed,
         rank=fabric.global_rank,
         world_size=world_size,
+        groups=trainer.share.groups,
         workers=config.workers,
         cache=config.cache,
         device=fabric.device,
     )
-    total_img = math.ceil(config.kimg * 1000)
-    tick_img = max(math.ceil(config.tick_kimg * 1000), 1)
     started, previous_s = time.monotonic(), state.elapsed_s
     sums: dict[str, torch.Tensor] = {}
     counts: dict[str, int] = {}
@@ -177,17 +250,25 @@ def train(
             reporter.message(evaluator.evaluate(state, path, is_stopping))
 
     def is_stopping() -> bool:
-        """Whether to stop at once; several processes do so together, at a tick."""
+        """Whether to stop at once; several processes do so together, after a step."""
         return stop.is_set and world_size == 1
 
+    is_stopped = False
+    remedy = f"what was saved is whole: gantrol train --resume {folder}"
     try:
-        with stop.watch():
+        with stop.watch(), Together(processes, remedy) as together:
             evaluate(state.n_img - config.batch)  # if the run was broken off between a checkpoint and its evaluation
-            while state.n_img < total_img and not stop.is_set:
+            while state.n_img < total_img and not is_stopping():
                 with clock.measure("data_s"):
-                    batch = next(stream)
+                    try:
+                        batch = next(stream)
+                    except DataError:  # the dataset has gone: what was learnt from it has not
+                        if fabric.is_global_zero:
+                            check_weights(state, folder)
+                            state.save(folder, config)
+                        raise
                 with clock.measure("step_s"):
-                    seed_step(config.seed, fabric.global_rank, state.n_step)
+                    seed_step(config.seed, 0, state.n_step)  # one stream for all processes: see gantrol.ops.parts
                     before = state.n_img
                     stats = trainer.step(batch)
                     accumulate(sums, counts, stats)
@@ -195,24 +276,33 @@ def train(
                         check_finite(stats, state, folder)  # elsewhere once per tick: looking means waiting
                 state.elapsed_s = previous_s + time.monotonic() - started
                 reporter.step(state.n_img, total_img, clock.rate(config.batch))
-                is_out_of_time = max_minutes is not None and time.monotonic() - started > max_minutes * 60
-                is_last = state.n_img >= total_img or is_out_of_time or stop.is_set
+                is_out_of_time = time.monotonic() > ends_at
+                wish = together.highest(_STOPPED if stop.is_set else _OUT_OF_TIME if is_out_of_time else 0)
+                is_stopped = wish == _STOPPED
+                is_last = state.n_img >= total_img or wish > 0
                 is_tick = before // tick_img != state.n_img // tick_img
-                if world_size > 1:  # all processes leave the loop together, on a tick
-                    is_last = bool(fabric.broadcast(is_last)) if is_tick or state.n_img >= total_img else False
                 if is_tick or is_last:
+                    sums = trainer.mean_over_processes(sums)
+                    if state.strength is not None:
+                        state.strength.merge(trainer.all_reduce)
                     means = {name: (value / counts[name]).item() for name, value in sums.items()}
                     check_finite(sums, state, folder)
-                    with clock.measure("save_s"):
-                        n_tick = state.n_img // tick_img
-                        if fabric.is_global_zero:
-                            state.save(folder, config)
-                            if n_tick % config.sample_ticks == 0 or is_last:
-                                save_samples(folder, state, z, c)
+                    check_weights(state, folder)
                     tick = describe_tick(config, state, means, clock, fabric.device)
+                    findings = health.observe(tick) if health is not None else {}
+                    if findings:
+                        tick["health"] = list(findings)
+                    with clock.measure("save_s"):
+                        if fabric.is_global_zero:
+                            state.save(folder, config, tick)
+                        if are_samples_due(before) or is_last:
+                            save_samples(folder, state, z, c, processes)
+                    tick |= describe_tick(config, state, means, clock, fabric.device)
                     if log is not None:
                         log.write(tick)
                     reporter.tick(tick)
+                    for text in filter(None, findings.values()):
+                        reporter.message(text)
                     sums.clear()
                     counts.clear()
                     clock.restart()
@@ -223,7 +313,7 @@ def train(
         stream.close()  # type: ignore[attr-defined]
         if log is not None:
             log.close()
-    return not stop.is_set
+    return not (is_stopped or is_stopping())
 
 
 def _initialise(
@@ -242,11 +332,13 @@ def _initialise(
     reporter.message(transfer.describe())
 
 
-def save_samples(folder: Path, state: TrainState, z: torch.Tensor, c: torch.Tensor | None) -> None:
-    """The grid of samples, and with latent groups the matrix of pairs."""
-    save_fakes(folder, state.g_ema, z, c, state.n_img)
+def save_samples(
+    folder: Path, state: TrainState, z: torch.Tensor, c: torch.Tensor | None, processes: Processes | None = None
+) -> None:
+    """With latent groups the matrix of pairs; then the grid of samples, whose file says that both are there."""
     if isinstance(state.g_ema, ControllableGenerator):
-        save_pairs(folder, state.g_ema, z, state.n_img)
+        save_pairs(folder, state.g_ema, z, state.n_img, processes)
+    save_fakes(folder, state.g_ema, z, c, state.n_img, processes=processes)
 
 
 def open_dataset(config: TrainConfig) -> ImageDataset:
@@ -277,20 +369,6 @@ def accumulate(sums: dict[str, torch.Tensor], counts: dict[str, int], stats: Sta
     for name, value in stats.items():
         sums[name] = sums[name] + value if name in sums else value
         counts[name] = counts.get(name, 0) + 1
-
-
-def check_finite(values: dict[str, torch.Tensor], state: TrainState, folder: Path) -> None:
-    """Raises TrainingError if one of the scalars is NaN or infinite. Waits for the device."""
-    bad = [name for name, value in values.items() if not math.isfinite(value.item())]
-    if bad:
-        try:
-            newest = checkpoint.newest_valid(folder / CHECKPOINTS).path
-        except CheckpointError:
-            newest = Path("none")
-        raise TrainingError(
-            f"{bad[0]} is not finite near {state.n_img / 1000:.2f} kimg; the last good checkpoint is {newest}. "
-            "Lower g_adam.lr and d_adam.lr or raise the penalty (loss.r1_gamma or loss.gp_weight), and train again"
-        )
 
 
 def describe_tick(

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from gantrol.errors import ConfigError, nearest
+from gantrol.ops.parts import drawn
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _image_gradient(logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
 
 def interpolate(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
     """Points x̂ = a·x + (1 − a)·y between real and fake images [N, C, H, W], one a ~ U(0, 1) per pair."""
-    a = real.new_empty(len(real), 1, 1, 1).uniform_()
+    a = drawn(len(real), lambda n: real.new_empty(n, 1, 1, 1).uniform_())
     return a * real + (1 - a) * fake
 
 
@@ -159,7 +160,8 @@ def path_lengths(images: torch.Tensor, ws: torch.Tensor) -> torch.Tensor:
 
     Source: StyleGAN2 paper, section 3.2, equation 4.
     """
-    direction = torch.randn_like(images) / (images.shape[2] * images.shape[3]) ** 0.5
+    direction = drawn(len(images), lambda n: images.new_empty(n, *images.shape[1:]).normal_())
+    direction = direction / (images.shape[2] * images.shape[3]) ** 0.5
     (gradient,) = torch.autograd.grad((images * direction).sum(), [ws], create_graph=True)
     return gradient.square().sum(2).mean(1).sqrt()
 

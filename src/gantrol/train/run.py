@@ -12,10 +12,13 @@ RUN/checkpoints/             the newest few states: each is a model, and trainin
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +31,16 @@ from gantrol.atomic import write_json
 from gantrol.config import from_dict, to_dict
 from gantrol.data.dataset import ImageDataset
 from gantrol.errors import CheckpointError, ConfigError, TrainingError
+from gantrol.metrics.processes import Processes
 from gantrol.models import ControllableGenerator
 from gantrol.pictures import captioned_sheet, image_grid, save_image, to_arrays
 from gantrol.train.config import TrainConfig
 from gantrol.train.log import LOG, METRICS
+
+try:
+    import fcntl
+except ImportError:  # Windows: two trainings in one folder are not noticed
+    fcntl = None  # type: ignore[assignment]
 
 CONFIG = "config.json"
 SAMPLES = "samples"
@@ -66,6 +75,12 @@ def has_checkpoint(folder: Path) -> bool:
     return any((folder / "checkpoints").glob("*.safetensors"))
 
 
+def saved_images(folder: Path) -> int:
+    """Real images that had been shown at the newest checkpoint, by its name; 0 if there is none."""
+    names = [path.stem for path in (folder / "checkpoints").glob("*.safetensors")]
+    return max((int(name) for name in names if name.isdecimal()), default=0)
+
+
 def discard_run(folder: Path) -> None:
     """Takes a run away that failed before its first checkpoint; whatever else is in the folder stays."""
     if has_checkpoint(folder):
@@ -76,6 +91,30 @@ def discard_run(folder: Path) -> None:
     for path in (folder / "tensorboard", folder / SAMPLES, folder / "checkpoints", folder):
         with suppress(OSError):  # not empty: something of the user's
             shutil.rmtree(path) if path.name == "tensorboard" else path.rmdir()
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Keeps a second process from training in the folder at the same time; a killed process holds nothing.
+
+    Raises:
+        TrainingError: another process trains there.
+    """
+    if fcntl is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TrainingError(f"{folder} is being trained by another process: wait for it, or stop it") from error
+        except OSError:  # a disk without locks: then it is for the user to see to
+            pass
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_config(folder: Path, config: TrainConfig, command: str) -> None:
@@ -122,21 +161,40 @@ def save_reals(folder: Path, dataset: ImageDataset) -> None:
 
 @torch.no_grad()
 def save_fakes(
-    folder: Path, g: torch.nn.Module, z: torch.Tensor, c: torch.Tensor | None, n_img: int, batch: int = 16
+    folder: Path,
+    g: torch.nn.Module,
+    z: torch.Tensor,
+    c: torch.Tensor | None,
+    n_img: int,
+    batch: int = 16,
+    processes: Processes | None = None,
 ) -> Path:
-    """A grid of samples of the averaged generator, always from the same latents z [M, z_dim] and labels c."""
+    """A grid of samples of the averaged generator, always from the same latents z [M, z_dim] and labels c.
+
+    Processes render their share of it each, and the first one writes.
+    """
     device = next(g.parameters()).device
-    images = []
-    for start in range(0, len(z), batch):
-        part = slice(start, start + batch)
-        labels = c[part].to(device) if c is not None else None
-        images.append(g(z[part].to(device), labels, noise_mode="const"))
-    grid = image_grid(to_arrays(torch.cat(images)), GRID_COLUMNS)
-    return save_image(folder / SAMPLES / f"fakes_{n_img:09d}.png", grid)
+    config: Any = g.config
+    processes = processes or Processes()
+
+    def render() -> np.ndarray:
+        images = [np.empty((0, config.resolution_px, config.resolution_px, config.channels), dtype=np.uint8)]
+        mine = processes.share(len(z))
+        for start in range(mine.start, mine.stop, batch):
+            part = slice(start, min(start + batch, mine.stop))
+            labels = c[part].to(device) if c is not None else None
+            images.append(to_arrays(g(z[part].to(device), labels, noise_mode="const")))
+        return np.concatenate(images)
+
+    path = folder / SAMPLES / f"fakes_{n_img:09d}.png"
+    found = processes.gather(render)
+    return save_image(path, image_grid(np.concatenate(found), GRID_COLUMNS)) if found else path
 
 
 @torch.no_grad()
-def save_pairs(folder: Path, g: ControllableGenerator, z: torch.Tensor, n_img: int) -> Path:
+def save_pairs(
+    folder: Path, g: ControllableGenerator, z: torch.Tensor, n_img: int, processes: Processes | None = None
+) -> Path:
     """A matrix of pairs: the images of row k share the sub-vector of latent group k and nothing else.
 
     Args:
@@ -144,14 +202,19 @@ def save_pairs(folder: Path, g: ControllableGenerator, z: torch.Tensor, n_img: i
         g: a generator with latent groups.
         z: latents [M, z_dim]; row k takes its sub-vector from the first.
         n_img: images shown so far.
+        processes: those that render some of the rows each; the first one writes.
     """
     device = next(g.parameters()).device
-    strips = []
-    for name, place in g.mapping.slices.items():
+
+    def row(name: str, place: slice) -> tuple[str, np.ndarray]:
         shared = z[:PAIR_COLUMNS].clone()
         shared[:, place] = z[:1, place]
-        strips.append((f"same {name}", to_arrays(g(shared.to(device), noise_mode="const"))))
-    return save_image(folder / SAMPLES / f"pairs_{n_img:09d}.png", captioned_sheet(strips))
+        return f"same {name}", to_arrays(g(shared.to(device), noise_mode="const"))
+
+    processes = processes or Processes()
+    strips = processes.deal([partial(row, name, place) for name, place in g.mapping.slices.items()])
+    path = folder / SAMPLES / f"pairs_{n_img:09d}.png"
+    return save_image(path, captioned_sheet(strips)) if processes.is_first else path
 
 
 def samples_over_time(folder: Path, rows: int = 8) -> Image.Image:

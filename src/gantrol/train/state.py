@@ -1,14 +1,14 @@
 """All that a training has to remember, as one object that turns into a file and back.
 
-Random numbers need no memory: each step draws from a stream that is a function of (seed, process, step), see
-`seed_step`, and the order of the data is a function of (seed, number of images). The counters therefore hold the random
-state and the data cursor, and a run that continues from a checkpoint does what it would have done without the break.
+Random numbers need no memory: each step draws from a stream that is a function of (seed, step), see `seed_step`, and
+the order of the data is a function of (seed, number of images). The counters therefore hold the random state and the
+data cursor, and a run that continues from a checkpoint does what it would have done without the break.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,9 @@ from gantrol.train.cotrain import CoTraining
 CHECKPOINTS = "checkpoints"
 
 
-def seed_step(seed: int, rank: int, step: int) -> None:
-    """Starts torch's random stream of one step of one process."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, rank, step]).generate_state(1, np.uint64)[0] >> 1))
+def seed_step(seed: int, stream: int, step: int) -> None:
+    """Starts torch's random stream of one step; all processes of a training take stream 0, see `gantrol.ops.parts`."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, stream, step]).generate_state(1, np.uint64)[0] >> 1))
 
 
 def build_adam(
@@ -47,7 +47,8 @@ def build_adam(
     """
     c = 1.0 if lazy_interval is None else lazy_interval / (lazy_interval + 1)
     parameters = [p for p in net.parameters() if p.requires_grad] + list(beside)
-    is_fusable = all(p.device.type in ("cpu", "cuda") for p in parameters)
+    # One pass over weight, gradient and both averages, and on CUDA a few launches for all parameters.
+    is_fusable = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
     betas = (adam.beta1**c, adam.beta2**c)
     opt = torch.optim.Adam(parameters, lr=adam.lr * c, betas=betas, eps=adam.eps, fused=is_fusable)
     for group in opt.param_groups:
@@ -74,6 +75,7 @@ class TrainState:
         pl_mean: running mean of path lengths, a scalar on the device.
         strength: of the augmentation `ada`, with what it is steered by; None for other augmentations.
         elapsed_s: seconds of training so far, over all sessions.
+        tick: the log line of the checkpoint that was loaded, if it has one.
     """
 
     def __init__(self, config: TrainConfig, device: torch.device | str) -> None:
@@ -94,6 +96,7 @@ class TrainState:
         augment = config.augment
         self.strength = AdaptiveStrength(augment.ada, config.batch, device) if augment.name == "ada" else None
         self.elapsed_s = 0.0
+        self.tick: dict[str, Any] | None = None
 
     def _nets(self) -> Iterator[tuple[str, nn.Module]]:
         yield from (("g", self.g), ("d", self.d), ("g_ema", self.g_ema))
@@ -121,8 +124,14 @@ class TrainState:
                     result[f"{prefix}.{key}.{name}"] = value
         return result
 
-    def save(self, folder: Path, config: TrainConfig) -> Path:
-        """Writes `folder`/checkpoints/<images>.safetensors, atomically, and removes checkpoints beyond the last few."""
+    def save(self, folder: Path, config: TrainConfig, tick: Mapping[str, Any] | None = None) -> Path:
+        """Writes `folder`/checkpoints/<images>.safetensors, atomically, and removes checkpoints beyond the last few.
+
+        Args:
+            folder: of the run.
+            config: of the training.
+            tick: the line that is about to go to the log; a process killed before that finds it here.
+        """
         path = folder / CHECKPOINTS / f"{self.n_img:09d}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
         metadata = {
@@ -131,6 +140,7 @@ class TrainState:
             "n_step": self.n_step,
             "elapsed_s": self.elapsed_s,
             "config": to_dict(config),
+            "tick": None if tick is None else dict(tick),
         }
         checkpoint.save(path, self.tensors(), metadata)
         checkpoint.keep_last(path.parent, config.keep_checkpoints)
@@ -157,7 +167,8 @@ class TrainState:
                     value = tensors.get(f"{prefix}.{key}.{name}")
                     if value is not None:
                         # Adam's step counter stays where Adam keeps it: beside the parameter if fused.
-                        state[key] = value.clone().to(parameter.device)
+                        is_beside = key != "step" or opt.defaults["fused"]
+                        state[key] = value.clone().to(parameter.device if is_beside else "cpu")
                 if state:
                     opt.state[parameter] = state
         self.pl_mean = tensors["pl_mean"].clone().to(self.pl_mean.device)
@@ -169,3 +180,4 @@ class TrainState:
         self.n_img = int(metadata["n_img"])
         self.n_step = int(metadata["n_step"])
         self.elapsed_s = float(metadata["elapsed_s"])
+        self.tick = metadata.get("tick")

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from gantrol.control.predictors import onnx_operators, onnx_shapes, onnx_spatial
 from gantrol.control.predictors.onnx_operators import Attributes
-from gantrol.errors import CheckpointError, ConfigError, nearest, require_extra
+from gantrol.errors import CheckpointError, ConfigError, in_brief, nearest, require_extra
 
 OPERATORS = onnx_operators.OPERATORS | onnx_shapes.OPERATORS | onnx_spatial.OPERATORS
 """All that can be computed, by name."""
@@ -212,7 +212,7 @@ def _chosen(path: Path, names: Sequence[str], output: int | str) -> str:
             raise ConfigError(f"output={output}: {path} has outputs 0 to {len(names) - 1} ({', '.join(names)})")
         return names[output]
     if output not in names:
-        raise ConfigError(f"output={output!r}: there is none in {path}; {nearest(output, names)}")
+        raise ConfigError(f"output={in_brief(output)}: there is none in {path}; {nearest(output, names)}")
     return output
 
 
@@ -228,7 +228,7 @@ def _needed_nodes(nodes: Sequence[Any], wanted: Sequence[str]) -> list[Any]:
 
 def _check_operators(path: Path, nodes: Sequence[Any]) -> None:
     missing = {
-        node.op_type if node.domain in _STANDARD_DOMAINS else f"{node.domain}.{node.op_type}"
+        str(node.op_type) if node.domain in _STANDARD_DOMAINS else f"{node.domain}.{node.op_type}"
         for node in nodes
         if node.domain not in _STANDARD_DOMAINS or node.op_type not in OPERATORS
     }

@@ -63,8 +63,8 @@ async function drawing() {
       answer = { error: "the studio does not answer; is it still running in the terminal?" };
     }
     if (!answer || answer.error) {
-      if (answer && answer.again && refused++ < 5) {     // busy: somebody else's turn
-        await new Promise((done) => setTimeout(done, 200 * refused));
+      if (answer && answer.again && refused++ < 10) {    // busy: somebody else's turn
+        await new Promise((done) => setTimeout(done, Math.min(200 * refused, 1000)));
         wanted = wanted || request;
         continue;
       }

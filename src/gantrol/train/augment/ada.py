@@ -20,6 +20,7 @@ import torch
 
 from gantrol.errors import ConfigError
 from gantrol.models.config_checks import check, check_at_least
+from gantrol.ops.parts import drawn
 from gantrol.train.augment.color import ColorMap
 from gantrol.train.augment.corruption import BANDS, FILTER_REACH_PX, band_gains, cut_out, filter_bands
 from gantrol.train.augment.geometry import Affine, resample_affine
@@ -155,13 +156,15 @@ class Draws:
     def sample(cls, images: torch.Tensor, with_noise: bool) -> Draws:
         """From torch's global stream of the images' device, in their type."""
         n = len(images)
-        uniforms = images.new_empty(len(_GATES) + len(_UNIFORMS), n).uniform_().unbind()
-        normals = images.new_empty(len(_NORMALS), n).normal_().unbind()
+        numbers = len(_GATES) + len(_UNIFORMS)
+        uniforms = drawn(n, lambda rows: images.new_empty(numbers, rows).uniform_(), dim=1).unbind()
+        normals = drawn(n, lambda rows: images.new_empty(len(_NORMALS), rows).normal_(), dim=1).unbind()
+        noise = drawn(n, lambda rows: images.new_empty(rows, *images.shape[1:]).normal_()) if with_noise else None
         return cls(
             gates=dict(zip(_GATES, uniforms, strict=False)),
             uniforms=dict(zip(_UNIFORMS, uniforms[len(_GATES) :], strict=True)),
             normals=dict(zip(_NORMALS, normals, strict=True)),
-            noise=torch.randn_like(images) if with_noise else None,
+            noise=noise,
         )
 
 

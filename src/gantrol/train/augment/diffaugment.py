@@ -35,6 +35,7 @@ import torch
 from gantrol.config import from_dict
 from gantrol.errors import ConfigError, nearest
 from gantrol.models.config_checks import check, check_unit_interval
+from gantrol.ops.parts import drawn, row_numbers
 from gantrol.train.augment.ada import TRANSFORMS, AdaConfig, ada
 from gantrol.train.augment.corruption import FILTER_REACH_PX
 from gantrol.train.augment.pixel_operations import change_color, cut_box, enlarge, swap_box, translate, turn_hue
@@ -103,7 +104,12 @@ def diffaugment(images: torch.Tensor, config: DiffAugmentConfig) -> torch.Tensor
 
 def _whole_numbers(images: torch.Tensor, lowest: int, highest: int) -> torch.Tensor:
     """int64 [N], one per image, each from lowest to highest."""
-    return torch.randint(lowest, highest + 1, [len(images)], device=images.device)
+    return drawn(len(images), lambda n: torch.randint(lowest, highest + 1, [n], device=images.device))
+
+
+def _uniforms(images: torch.Tensor, count: int) -> tuple[torch.Tensor, ...]:
+    """So many numbers [N], one per image, from U(0, 1)."""
+    return drawn(len(images), lambda n: images.new_empty(count, n).uniform_(), dim=1).unbind()
 
 
 def _whole_number(lowest: int, highest: int) -> int:
@@ -125,7 +131,7 @@ def _round(side: int, ratio: float) -> int:
 
 
 def _color(images: torch.Tensor, _: DiffAugmentConfig) -> torch.Tensor:
-    return change_color(images, *images.new_empty(3, len(images)).uniform_().unbind())
+    return change_color(images, *_uniforms(images, 3))
 
 
 def _shift(images: torch.Tensor, ratio: float) -> torch.Tensor:
@@ -165,8 +171,9 @@ def _erase_share(images: torch.Tensor) -> torch.Tensor:
 
 
 def _erase_some(images: torch.Tensor, _: DiffAugmentConfig) -> torch.Tensor:
-    count = int(len(images) * 0.3)
-    return torch.cat([_erase_share(images[:count]), images[count:]])
+    rows, total = row_numbers(images)
+    is_chosen = rows < int(total * 0.3)
+    return torch.where(is_chosen[:, None, None, None], _erase_share(images), images)
 
 
 def _cutmix(images: torch.Tensor, _: DiffAugmentConfig) -> torch.Tensor:
@@ -183,7 +190,7 @@ def _cutmix(images: torch.Tensor, _: DiffAugmentConfig) -> torch.Tensor:
 def _hue(images: torch.Tensor, config: DiffAugmentConfig) -> torch.Tensor:
     if images.shape[1] != 3:
         return images
-    angle, coin = images.new_empty(2, len(images)).uniform_().unbind()
+    angle, coin = _uniforms(images, 2)
     return turn_hue(images, (angle * 2 - 1) * math.pi * (coin < config.hue_prob))
 
 

@@ -55,14 +55,17 @@ class AdaptiveStrength:
         config = self.config
         if config.target is None or n_step % config.interval:
             return
-        totals = torch.stack([self.sign_sum, self.sign_count])
-        if all_reduce is not None:
-            totals = all_reduce(totals)
-        direction = (totals[0] / totals[1] - config.target).sign()
+        self.merge(all_reduce)
+        direction = (self.sign_sum / self.sign_count - config.target).sign()
         rate = self.batch * config.interval / max(config.adapt_kimg * 1000, 1e-8)
         self.p = (self.p + direction * rate).clamp(min=0, max=config.p_max)
         self.sign_sum = torch.zeros_like(self.sign_sum)
         self.sign_count = torch.zeros_like(self.sign_count)
+
+    def merge(self, all_reduce: Callable[[torch.Tensor], torch.Tensor] | None = None) -> None:
+        """Gives every process the mean of all their counts, so that a checkpoint of the first holds those of all."""
+        if all_reduce is not None:
+            self.sign_sum, self.sign_count = all_reduce(torch.stack([self.sign_sum, self.sign_count])).unbind()
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """What a checkpoint keeps."""
