@@ -55,7 +55,7 @@ def test_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / "r.pkl", snapshot(shaken(TINY_R, 1), shaken(TINY_D), shaken(TINY_R, 2)))
     command(path, "--out", tmp_path / "m", "--weights", "raw", "--no-discriminator")
     printed = capsys.readouterr().out
-    assert "NVIDIA StyleGAN pickle, G " in printed
+    assert "NVIDIA StyleGAN pickle, G\n" in printed
     assert "StyleGAN3-R, 32 px RGB" in printed
     assert "15 of 15 layers" in printed
     assert gantrol.load(tmp_path / "m").discriminator is None

@@ -363,7 +363,8 @@ IMPORTED = [
     ),
     Nasty(
         name="ycbcr.tif",
-        make=lambda: saved(Image.fromarray(COLOUR).convert("YCbCr"), "TIFF"),
+        # Deflated: Pillow 12 cannot read an uncompressed one back.
+        make=lambda: saved(Image.fromarray(COLOUR).convert("YCbCr"), "TIFF", compression="tiff_adobe_deflate"),
         pixels=COLOUR,
         tolerance=2,
     ),

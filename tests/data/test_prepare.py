@@ -499,7 +499,7 @@ def test_commands(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "3 classes (0: 3, 1: 1, 2: 1)" in printed
     summary = json.loads((tmp_path / "info.json").read_text())
     assert summary["images"] == 5
-    assert "version" in summary
+    assert "gantrol_version" in summary
 
 
 def test_a_mostly_unreadable_source_is_said_to_be_one(

@@ -93,6 +93,7 @@ def test_the_dataset_is_worth_more_than_noise_of_another_kind(tmp_path: Path) ->
         def __init__(self, brightness: float) -> None:
             super().__init__()
             self.z_dim, self.c_dim, self.brightness = 4, 0, brightness
+            self.resolution_px = data.resolution_px
             self.unused = nn.Parameter(torch.zeros(1))
 
         def mapping(self, z: Tensor, c: None = None, **_: Any) -> Tensor:

@@ -107,13 +107,16 @@ def _watch(started: dict[int, subprocess.Popen[bytes]]) -> None:
     """Ends this process if one of the others has failed and it does not notice by itself."""
     from gantrol.cli import INTERRUPTED
 
-    while any(process.poll() is None for process in started.values()):
-        failed = {rank: process for rank, process in started.items() if process.poll() not in (None, 0, INTERRUPTED)}
+    while True:
+        ended = {rank: process.returncode for rank, process in started.items() if process.poll() is not None}
+        failed = {rank: status for rank, status in ended.items() if status not in (0, INTERRUPTED)}
         if failed:
             time.sleep(GRACE_S)
-            rank, process = next(iter(failed.items()))
-            print(f"gantrol: process {rank} has ended with status {process.returncode}", file=sys.stderr, flush=True)
+            rank, status = next(iter(failed.items()))
+            print(f"gantrol: process {rank} has ended with status {status}", file=sys.stderr, flush=True)
             for other in started.values():
                 other.terminate()
             os._exit(1)
+        if len(ended) == len(started):
+            return
         time.sleep(1)

@@ -142,7 +142,8 @@ class Together:
                 self._failure = f"process 0 of {self._count} has ended"
             if self._failure:
                 if not self._ends.wait(self._grace_s):
-                    print(f"gantrol: {self._failure}; {self._remedy}", file=sys.stderr, flush=True)
+                    sys.stderr.write(f"gantrol: {self._failure}; {self._remedy}\n")
+                    sys.stderr.flush()
                     os._exit(1)
                 return
 
