@@ -30,6 +30,10 @@ def launch(playwright: Playwright) -> Browser:
     return playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-dev-shm-usage"])
 
 
+LEFT = ("AbortError: BodyStreamBuffer was aborted", "Unexpected error Connection errored out")
+"""What gradio says on the console when a page is reloaded while its stream of events is open."""
+
+
 class Watch:
     """Everything that goes wrong in a visitor's pages: errors on the console, exceptions, requests to elsewhere.
 
@@ -46,7 +50,7 @@ class Watch:
         context.on("request", self._asked)
 
     def _heard(self, message: Any) -> None:
-        if message.type == "error":
+        if message.type == "error" and not message.text.startswith(LEFT):
             self.problems.append(f"console: {message.text} ({message.location.get('url', '')})")
 
     def _asked(self, request: Any) -> None:
