@@ -15,6 +15,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, cast
@@ -104,7 +105,7 @@ class Model:
         """Where the generator is."""
         return sample.device_of(self.generator)
 
-    @property
+    @cached_property
     def controls(self) -> Mapping[str, Control]:
         """The attributes that `generate` takes by value, and the named components of those that have several; empty for
         a model that is not controllable."""

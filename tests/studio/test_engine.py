@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,60 @@ def test_a_place_is_free_again_after_an_error(plain: Model) -> None:
         for lane in (small.quick, small.slow) * 2:
             with pytest.raises(ConfigError, match="no"):
                 lane("plain", fail)
+
+
+def waiting(engine: Engine, name: str, count: int) -> None:
+    """Returns once so many requests lie on the tables of a model."""
+    for _ in range(1000):
+        if sum(len(table) for (of, _), table in engine._tables.items() if of == name) >= count:
+            return
+        time.sleep(0.01)
+    raise AssertionError("they never came")
+
+
+def test_requests_that_wait_at_the_same_moment_are_answered_in_one_batch(engine: Engine) -> None:
+    started, finish = threading.Event(), threading.Event()
+    sizes: list[int] = []
+    answers: dict[int, int] = {}
+
+    def hold(model: Model) -> None:
+        started.set()
+        assert finish.wait(30)
+
+    def double(model: Model, numbers: Sequence[int]) -> list[int]:
+        sizes.append(len(numbers))
+        if 3 in numbers:
+            raise ConfigError("no threes")
+        return [2 * number for number in numbers]
+
+    def ask(number: int) -> None:
+        try:
+            answers[number] = engine.together("plain", number, double)
+        except ConfigError:
+            answers[number] = -1
+
+    threads = [in_thread(engine.quick, "plain", hold)]
+    assert started.wait(30)
+    threads += [in_thread(ask, number) for number in range(10, 23)]
+    waiting(engine, "plain", 13)
+    finish.set()
+    for thread in threads:
+        thread.join(30)
+    assert answers == {number: 2 * number for number in range(10, 23)}
+    assert sizes == [8, 4, 1]
+
+    sizes.clear()
+    started.clear()
+    finish.clear()
+    threads = [in_thread(engine.quick, "plain", hold)]
+    assert started.wait(30)
+    threads += [in_thread(ask, number) for number in (1, 2, 3, 4)]
+    waiting(engine, "plain", 4)
+    finish.set()
+    for thread in threads:
+        thread.join(30)
+    assert {number: answers[number] for number in (1, 2, 3, 4)} == {1: 2, 2: 4, 3: -1, 4: 8}
+    assert sizes == [4, 1, 1, 1, 1]  # one that fails harms nobody else
 
 
 def test_files_for_download(plain: Model) -> None:

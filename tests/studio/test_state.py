@@ -16,7 +16,7 @@ from gantrol.controls import Control
 from gantrol.errors import ConfigError
 from gantrol.model import Model
 from gantrol.studio.explore import png_bytes
-from gantrol.studio.state import Shown, own_controls, start
+from gantrol.studio.state import Shown, drawn_together, own_controls, start
 from gantrol.studio.widgets import HAIR, axis, describe, step_of
 
 FULL = Shown(
@@ -154,6 +154,24 @@ def test_a_picture_is_what_generate_makes(faces: Model) -> None:
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Widgets
+
+
+def test_pictures_of_several_people_drawn_together(faces: Model, plain: Model) -> None:
+    """Each is the one drawn alone: seeds, controls, truncations, places and classes of their own."""
+    many = [
+        Shown(model="faces", seed=1, controls={"age": 60.0}),
+        Shown(model="faces", seed=2, controls={"yaw": -15.0, "identity": 9}, truncation=0.5),
+        Shown(model="faces", seed=3, translate=(0.1, 0.0), rotate=20.0),
+        Shown(model="faces", seed=1, controls={"hair_color": (0.2, 0.1, 0.1)}, rotate=-5.0),
+    ]
+    classes = [Shown(model="plain", seed=seed, class_index=seed % 3) for seed in range(4)]
+    for model, shown in ((faces, many), (plain, classes)):
+        together = drawn_together(model, [one.fitted(one.model, model) for one in shown])
+        alone = [one.fitted(one.model, model).picture(model) for one in shown]
+        for mine, reference in zip(together, alone, strict=True):
+            assert np.abs(np.asarray(mine, np.int16) - np.asarray(reference, np.int16)).max() <= 1
+    assert len({picture.tobytes() for picture in together}) == 4
+    assert drawn_together(faces, many[:1])[0].tobytes() == many[0].picture(faces).tobytes()
 
 
 def test_every_control_has_one_widget(faces: Model, plain: Model) -> None:

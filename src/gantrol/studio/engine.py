@@ -3,7 +3,8 @@
 Many people may hold sliders at once, while a model can draw one picture at a time (what moves its input is a state of
 the module). So each model has a lane for quick work, and all models share one for slow work, which computes on copies:
 
-    quick   one step of a slider: some milliseconds; the model's own lane
+    quick   one step of a slider: some milliseconds; the model's own lane. Steps that wait at the same moment, of
+            several people, are drawn as one batch
     slow    videos, projections, sweeps: seconds to minutes, one at a time, beside the quick work
 
 Both lanes are bounded: whoever comes when too many wait is told so at once, rather than left to wait. Each lane is a
@@ -20,8 +21,10 @@ import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -32,7 +35,11 @@ from torch import nn
 from gantrol.errors import ConfigError, GantrolError, nearest
 from gantrol.model import Model
 
+R = TypeVar("R")
 T = TypeVar("T")
+
+MOST_TOGETHER = 8
+"""Requests that are answered in one batch. Small, so that nobody waits long for the others."""
 
 _KEPT_FILES = 256
 
@@ -59,7 +66,7 @@ class Engine:
         ConfigError: there is no model.
     """
 
-    def __init__(self, models: Mapping[str, Model], *, runs: Sequence[Path] = (), waiting: int = 16) -> None:
+    def __init__(self, models: Mapping[str, Model], *, runs: Sequence[Path] = (), waiting: int = 32) -> None:
         if not models:
             raise ConfigError("a studio needs at least one model, for example: gantrol studio faces")
         self._models = dict(models)
@@ -68,6 +75,7 @@ class Engine:
         self._quick = {name: _Lane(waiting, f"studio: {name}") for name in self.names}
         self._slow = _Lane(waiting, "studio: long work")
         self._copies: dict[str, Model] = {}
+        self._tables: dict[tuple[str, Any], deque[tuple[Any, Future[Any]]]] = {}
         self._temporary = tempfile.TemporaryDirectory(prefix="gantrol-studio-")
         self.folder = Path(self._temporary.name).resolve()
 
@@ -105,8 +113,35 @@ class Engine:
             Busy: too many wait for it.
         """
         model = self.model(name)
-        refusal = f"{name} is busy: too many people move its sliders; try again in a moment"
-        return self._quick[name].do(partial(work, model), refusal)
+        return self._quick[name].do(partial(work, model), _refusal(name))
+
+    def together(self, name: str, request: R, work: Callable[[Model, Sequence[R]], Sequence[T]]) -> T:
+        """What `work` makes of one request, together with those that wait for the same at this moment.
+
+        Args:
+            name: of the model.
+            request: one person's.
+            work: gets the model for itself, and 1, 2, 4 or 8 requests (few sizes, which CUDA graphs can repeat);
+                returns an answer for each. If it raises, each request is tried alone. Requests go together that bring
+                the same function.
+
+        Raises:
+            ConfigError: there is no such model here.
+            Busy: too many wait for it.
+        """
+        model = self.model(name)
+        table = self._tables.setdefault((name, work), deque())
+        answer: Future[T] = Future()
+
+        def serve() -> None:
+            if not answer.done():  # otherwise somebody before has taken it along
+                _answer_together([table.popleft() for _ in range(_batch_size(len(table)))], partial(work, model))
+
+        lane = self._quick[name]
+        with lane.place(_refusal(name)):
+            table.append((request, answer))
+            lane.begin(serve)
+            return answer.result()
 
     def slow(self, name: str, work: Callable[[Model], T]) -> T:
         """What `work` makes of a copy of a model, while `quick` goes on with the model itself.
@@ -164,10 +199,16 @@ class _Lane:
 
     def do(self, work: Callable[[], T], refusal: str) -> T:
         """What `work` returns or raises, once its turn has come; raises `Busy` if there is no place to wait."""
+        with self.place(refusal):
+            return self.begin(work).result()
+
+    @contextmanager
+    def place(self, refusal: str) -> Iterator[None]:
+        """One of the places to wait, while the context lasts; raises `Busy` if there is none."""
         if not self._places.acquire(blocking=False):
             raise Busy(refusal)
         try:
-            return self.begin(work).result()
+            yield
         finally:
             self._places.release()
 
@@ -198,6 +239,32 @@ def _serve(tasks: SimpleQueue[Callable[[], None] | None]) -> None:
     while (task := tasks.get()) is not None:
         task()
         del task  # and with it what the work made
+
+
+def _refusal(name: str) -> str:
+    return f"{name} is busy: too many people move its sliders; try again in a moment"
+
+
+def _batch_size(waiting: int) -> int:
+    """The largest of 1, 2, 4, … that so many fill."""
+    return min(MOST_TOGETHER, 1 << (waiting.bit_length() - 1))
+
+
+def _answer_together(requests: Sequence[tuple[R, Future[T]]], work: Callable[[Sequence[R]], Sequence[T]]) -> None:
+    """Gives each request its answer, or the error that it meets with alone."""
+    parts = [requests]
+    while parts:
+        part = parts.pop(0)
+        try:
+            made = work([request for request, _ in part])
+        except BaseException as error:
+            if len(part) == 1:
+                part[0][1].set_exception(error)
+            else:
+                parts += [[one] for one in part]
+            continue
+        for (_, answer), value in zip(part, made, strict=True):
+            answer.set_result(value)
 
 
 def _with_shared_weights(model: Model) -> Model:

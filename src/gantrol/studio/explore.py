@@ -22,7 +22,7 @@ from gantrol.errors import ConfigError, GantrolError
 from gantrol.sample import MAX_SEED, is_movable
 from gantrol.studio.engine import Busy, Engine
 from gantrol.studio.guard import asset, gradio
-from gantrol.studio.state import Shown, start
+from gantrol.studio.state import Shown, drawn_together, start
 from gantrol.studio.widgets import describe
 
 _DRAFT_FROM_PX = 256
@@ -132,7 +132,8 @@ def png_bytes(picture: Image.Image) -> bytes:
 def _picture(engine: Engine, name: str, settings: Shown, is_draft: bool) -> dict[str, Any]:
     began = time.perf_counter()
     shown = settings.fitted(name, engine.model(name))
-    picture = engine.quick(name, shown.picture)
+    # The last step of a drag is no draft: it is drawn alone, to the bytes that its command line writes.
+    picture = engine.together(name, shown, drawn_together) if is_draft else engine.quick(name, shown.picture)
     if is_draft and max(picture.size) > _DRAFT_FROM_PX:
         buffer = io.BytesIO()
         picture.convert("RGB").save(buffer, format="JPEG", quality=90)

@@ -10,16 +10,19 @@ import dataclasses
 import json
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import torch
 from PIL import Image
 
-from gantrol import __version__
+from gantrol import __version__, sample
 from gantrol.controls import Control, Value
 from gantrol.errors import ConfigError, nearest
 from gantrol.model import Model
+from gantrol.pictures import to_arrays, to_pil
 from gantrol.sample import MAX_SEED, is_movable
 
 FORMAT = "gantrol-shown"
@@ -220,6 +223,25 @@ class Shown:
 def start(name: str, model: Model) -> Shown:
     """What a page opens with: seed 0, a little truncated, nothing set by hand."""
     return Shown(model=name, truncation=0.7, class_index=0 if model.generator.c_dim else None)
+
+
+def drawn_together(model: Model, many: Sequence[Shown]) -> list[Image.Image]:
+    """What a model draws for several people at once: `Shown.picture` of each, up to rounding.
+
+    Args:
+        model: whose they are; all are `fitted` to it.
+        many: at least one.
+    """
+    poses = np.array([(*shown.translate, shown.rotate) for shown in many])
+    one_for_all = not sample.takes_poses(model.generator) and (poses != poses[0]).any()
+    if len(many) == 1 or one_for_all:
+        return [shown.picture(model) for shown in many]
+    ws = [
+        model.map([shown.seed], controls=shown.controls, class_index=shown.class_index, truncation_psi=shown.truncation)
+        for shown in many
+    ]
+    with sample.posed(model.generator, poses):
+        return [to_pil(image) for image in to_arrays(model.synthesize(torch.cat(ws)))]
 
 
 def own_controls(model: Model) -> dict[str, Control]:
