@@ -77,6 +77,7 @@ def write_onnx(
     if opset is not None and proto.opset_import[0].version != opset:
         raise ConfigError(f"opset {opset}: torch cannot write this model in it; leave the opset out")
     _name_dimensions(proto.graph, inputs)
+    _count_latents(proto.graph, inputs)
     for name, value in neutral_values(inputs, truncation_psi).items():
         # An initial value with the name of an input makes that input optional.
         proto.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value.numpy()), name))
@@ -98,6 +99,16 @@ def _name_dimensions(graph: Any, inputs: tuple[Input, ...]) -> None:
                 dimension.dim_param = "N_or_1" if value.name in is_shared else "N"
     # Shapes in between follow from the inputs; recorded ones would claim that all of these have N rows.
     del graph.value_info[:]
+
+
+def _count_latents(graph: Any, inputs: tuple[Input, ...]) -> None:
+    """Reads the number of images from z, where torch reads it from an input that may have one row for all of them."""
+    is_shared = {each.name for each in inputs if each.shape and each.shape[0] == "N or 1"}
+    for node in graph.node:
+        if node.op_type == "Shape" and node.input[0] in is_shared:
+            if {attribute.name: attribute.i for attribute in node.attribute} != {"start": 0, "end": 1}:
+                raise ConfigError(f"this model cannot be written as ONNX: all of the shape of {node.input[0]} is used")
+            node.input[0] = "z"
 
 
 def _forget_sources(graph: Any) -> None:
