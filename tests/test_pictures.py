@@ -38,6 +38,17 @@ def test_tiny_pictures_are_enlarged_by_a_whole_factor(size: int, expected: int) 
     assert pictures.enlargement_factor((size, size), 256) == expected
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_images_of_a_table_are_enlarged_each_by_itself(channels: int) -> None:
+    """A white image beside black ones stays white to its edge."""
+    table = np.zeros((2, 3, 4, 5, channels), np.uint8)
+    table[1, 1] = 255
+    large = pictures.enlarge_all(table, 3, "lanczos")
+    assert large.shape == (2, 3, 12, 15, channels)
+    assert (large[1, 1] == 255).all()
+    assert large.sum() == large[1, 1].sum()
+
+
 def test_nearest_enlargement_repeats_pixels() -> None:
     image = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(2, 2, 3))
     enlarged = np.asarray(pictures.enlarge(image, 3))

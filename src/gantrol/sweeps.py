@@ -19,7 +19,7 @@ from gantrol.controls import Control, Value, shown
 from gantrol.errors import ConfigError
 from gantrol.metrics.control_requests import Requests
 from gantrol.model import Model
-from gantrol.pictures import enlarge, enlargement_factor, labelled_grid, over_white, to_arrays, to_pil, to_uint8
+from gantrol.pictures import enlarge_all, enlargement_factor, labelled_grid, over_white, to_arrays, to_uint8
 from gantrol.sample import Look
 from gantrol.strips import strip_values
 
@@ -65,8 +65,7 @@ class MeasuredSweep:
         count, steps = self.images.shape[:2]
         factor = enlargement_factor(self.images.shape[2:4], min_side_px)
         flat = self.images.reshape(count * steps, *self.images.shape[2:])
-        large = np.stack([np.asarray(enlarge(to_pil(image), factor, "lanczos")) for image in flat])
-        return labelled_grid(large if large.ndim == 4 else large[..., None], self.captions(), columns=steps)
+        return labelled_grid(enlarge_all(flat, factor, "lanczos"), self.captions(), columns=steps)
 
 
 def measured_sweep(

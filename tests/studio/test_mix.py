@@ -52,7 +52,7 @@ def test_a_film_is_written(faces: Model, tmp_path: Path) -> None:
 
 
 def test_keyframes_are_shown_and_layers_named(faces: Model, plain: Model) -> None:
-    assert mix.keyframe_strip(faces, "0-2", Look()).width == 3 * (3 * 32 + 2)
+    assert mix.keyframe_strip(faces, "0-2", Look()).width == 3 * 96 + 2 * 2
     assert mix.layers_text(faces, "coarse layers") == "0-3"
     assert mix.layers_text(faces, "fine layers") == "4-7"
     strip = mix.keyframe_strip(plain, "0", Look(class_index=2))

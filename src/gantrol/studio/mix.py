@@ -13,7 +13,7 @@ from gantrol import films
 from gantrol.errors import ConfigError
 from gantrol.mixing import coarse_layers, fine_layers, mixing_table, parse_layers
 from gantrol.model import Model
-from gantrol.pictures import enlarge, enlargement_factor, header_table, image_grid, opaque
+from gantrol.pictures import enlarge_all, enlargement_factor, header_table, image_grid, opaque
 from gantrol.sample import Look
 from gantrol.studio.choosing import (
     look_of,
@@ -65,8 +65,8 @@ def table_picture(
     table = mixing_table(
         model, row_seeds, column_seeds, chosen, look=look, progress=None if job is None else job.progress
     )
-    picture = header_table(table.rows, table.columns, table.cells)
-    picture = enlarge(picture, enlargement_factor(table.cells.shape[2:4], _TABLE_PX), "lanczos")
+    factor = enlargement_factor(table.cells.shape[2:4], _TABLE_PX)
+    picture = header_table(*(enlarge_all(part, factor, "lanczos") for part in (table.rows, table.columns, table.cells)))
     picture.thumbnail((_MAX_TABLE_PX, _MAX_TABLE_PX), Image.Resampling.LANCZOS)
     return opaque(picture)
 
@@ -80,8 +80,8 @@ def keyframe_strip(model: Model, seeds: str, look: Look) -> Image.Image:
     images = model.generate(
         seeds_of(seeds, MAX_KEYFRAMES, "keyframes"), **look.of_map, noise_mode=look.noise_mode, output="np"
     )
-    picture = image_grid(images, columns=len(images), gap=1)
-    picture = enlarge(picture, enlargement_factor(images.shape[1:3], _TABLE_PX), "lanczos")
+    large = enlarge_all(images, enlargement_factor(images.shape[1:3], _TABLE_PX), "lanczos")
+    picture = image_grid(large, columns=len(large), gap=2)
     picture.thumbnail((_MAX_TABLE_PX, _MAX_TABLE_PX), Image.Resampling.LANCZOS)
     return opaque(picture)
 
