@@ -93,9 +93,10 @@ def test_without_groups_one_image_is_enough(config: TrainConfig) -> None:
     assert sizes == [4, 2, 1]
 
 
-def test_what_is_no_longer_quite_the_same_is_said(config: TrainConfig) -> None:
-    config = replace(config, micro_batch=4, loss=replace(config.loss, mode_seeking_weight=1.0))
-    assert "but mode seeking compare" in describe_answer(config, "cuda:0")
+def test_what_was_done_is_said_in_one_line(config: TrainConfig) -> None:
+    text = describe_answer(replace(config, batch=16, micro_batch=4), "cuda:0")
+    assert text.startswith("cuda:0 is out of memory")
+    assert "micro_batch=4, a batch of 16 in 4 parts or more: the same gradients" in text
 
 
 def test_only_memory_counts() -> None:

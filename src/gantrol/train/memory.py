@@ -82,21 +82,8 @@ def with_smaller_micro_batch(
 def describe_answer(config: TrainConfig, where: str) -> str:
     """What to tell the user about a smaller micro-batch."""
     passes = math.ceil(config.batch / (config.micro_batch or config.batch))
-    same = "the same gradients, added up"
-    loss = config.loss
-    terms = [
-        name
-        for name, is_used in (
-            ("the relativistic average", loss.name == "relativistic-average"),
-            ("the drift term", loss.drift_weight > 0),
-            ("mode seeking", loss.mode_seeking_weight > 0),
-            ("the contrastive terms", bool(config.control.terms)),
-        )
-        if is_used
-    ]
-    if terms:
-        same += f" (but {' and '.join(terms)} compare within a part only)"
     return (
         f"{where} is out of memory: going on from the newest checkpoint with micro_batch={config.micro_batch}, "
-        f"a batch of {config.batch} in {passes} parts or more: {same}; slower, and remembered for --resume"
+        f"a batch of {config.batch} in {passes} parts or more: the same gradients, added up; slower, and "
+        "remembered for --resume"
     )
