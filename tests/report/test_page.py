@@ -269,6 +269,21 @@ def test_warnings_say_what_is_wrong(make_run: MakeRun) -> None:
     assert "Warnings" not in Page(report_page(make_run("whole"))).text
 
 
+def test_findings_of_health_are_shown_with_their_time(make_run: MakeRun) -> None:
+    folder = make_run()
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    for place, findings in {2: ["mode-collapse"], 3: ["bad-gradients", "mode-collapse"], 7: ["mode-collapse"]}.items():
+        lines[place]["health"] = findings
+    lines[9]["health"] = HOSTILE  # not a list: nothing is said
+    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert read_run(folder).warnings == [
+        "mode collapse: from 3 to 4 kimg",
+        "bad gradients: from 4 to 4 kimg",
+        "mode collapse: from 8 to 8 kimg",
+    ]
+    assert "mode collapse: from 3 to 4 kimg" in check_stands_alone(report_page(folder)).text
+
+
 def test_names_and_values_cannot_break_in(make_run: MakeRun) -> None:
     name = HOSTILE.replace("/", "∕")
     folder = make_run(name, command=f"gantrol train --out {HOSTILE}")

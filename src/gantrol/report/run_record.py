@@ -111,7 +111,13 @@ def read_run(folder: str | Path) -> RunRecord:
         fakes=fakes,
         pairs=pairs,
         reals=reals if reals.exists() else None,
-        warnings=[*_unread_lines(folder), *_not_finite(ticks), *_damaged(folder), *_not_measured(evaluations)],
+        warnings=[
+            *_unread_lines(folder),
+            *_not_finite(ticks),
+            *_unwell(ticks),
+            *_damaged(folder),
+            *_not_measured(evaluations),
+        ],
     )
 
 
@@ -140,6 +146,21 @@ def _not_finite(ticks: list[dict[str, Any]]) -> list[str]:
             if isinstance(value, float) and not math.isfinite(value):
                 seen.setdefault(name, tick["n_img"] / 1000)
     return [f"{name} is not finite at {kimg:g} kimg" for name, kimg in seen.items()]
+
+
+def _unwell(ticks: list[dict[str, Any]]) -> list[str]:
+    """What the training's own eyes have seen (`gantrol.train.health`), and from when to when."""
+    spells: list[tuple[str, list[float]]] = []
+    lasting: dict[str, list[float]] = {}  # what the tick before showed, and since when
+    for tick in ticks:
+        findings, kimg = tick.get("health", []), tick["n_img"] / 1000
+        seen = sorted(map(str, findings)) if isinstance(findings, list) else []
+        lasting = {name: lasting.get(name, []) for name in seen}
+        for name, times in lasting.items():
+            if not times:
+                spells.append((name, times))
+            times.append(kimg)
+    return [f"{name.replace('-', ' ')}: from {times[0]:g} to {times[-1]:g} kimg" for name, times in spells]
 
 
 def _damaged(folder: Path) -> list[str]:
