@@ -230,10 +230,12 @@ def test_a_corrupt_image_is_named_or_left_out_and_counted(cli: Cli, pictures: Pa
     assert result.status == 0
     assert "damaged images left out: 1, the first: " in result.err
     assert "3.png" in result.err
-    result = cli("data", "import", pictures, "--out", out)
+    result = cli("data", "import", pictures, "--out", out, "--json", tmp_path / "import.json")
     assert result.status == 0
     assert "9 images" in result.out
     assert "1 file could not be read" in result.out
+    told = json.loads((tmp_path / "import.json").read_text())
+    assert (told["out"], told["count"], told["skipped"][0]["name"]) == (str(out), 9, "3.png")
     result = cli("data", "info", pictures, "--skip-bad", "--json", tmp_path / "i.json")
     assert json.loads((tmp_path / "i.json").read_text())["skipped"][0]["name"] == "3.png"
 

@@ -58,13 +58,17 @@ class DataImport:
     """Threads that decode; by default one per core."""
     overwrite: bool = False
     """Replace an existing dataset."""
+    json: Path | None = None
+    """Also write what was imported and left out to this file."""
 
 
 def run(options: DataImport) -> None:
     """Imports, then prints what was written and what was left out."""
+    from gantrol.atomic import write_json
     from gantrol.cli.progress import progress_bar
     from gantrol.cli.thumbnails import show_dataset
     from gantrol.data.prepare import import_images
+    from gantrol.errors import DataError
 
     try:
         with progress_bar("importing") as update:
@@ -90,6 +94,8 @@ def run(options: DataImport) -> None:
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"the same command continues {options.out} from what was finished") from None
     _tell(report, options)
+    if options.json is not None:
+        write_json(options.json, report.to_dict(), DataError)
     show_dataset(options.out)
 
 

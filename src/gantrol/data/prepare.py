@@ -18,7 +18,7 @@ import stat
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -73,6 +73,12 @@ class ImportReport:
     """How many images had a broken or unfitting colour profile, and were taken for sRGB."""
     skipped_list: Path | None = None
     """The text file that names everything that was left out, and why; None if nothing was."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        listed = None if self.skipped_list is None else str(self.skipped_list)
+        skipped = [each._asdict() for each in self.skipped]
+        return {**asdict(self), "out": str(self.out), "skipped": skipped, "skipped_list": listed}
 
 
 def import_images(
