@@ -17,8 +17,9 @@ from gantrol import checkpoint, hub
 from gantrol.config import to_dict
 from gantrol.control import ControlSet
 from gantrol.controls import ControlWarning
+from gantrol.device import choose_device
 from gantrol.errors import CheckpointError, ConfigError
-from gantrol.model import Model, choose_device
+from gantrol.model import Model
 from gantrol.models import StyleGAN2Config, StyleGAN2DiscriminatorConfig, StyleGAN3Config, make_transform
 from gantrol.pictures import to_arrays
 

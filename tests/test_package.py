@@ -47,16 +47,18 @@ LAYERS: dict[str, set[str]] = {
     "control": BASE | {"ops", "models", "data", "controls", "checkpoint", "pictures"},
     "hub": BASE | {"checkpoint"},
     "model_card": BASE | {"models", "controls"},
-    "convert": BASE | {"models", "control", "controls", "model", "checkpoint", "inert_pickle"},
+    "convert": BASE | {"models", "control", "controls", "device", "model", "checkpoint", "inert_pickle"},
     "replay": BASE | {"ops", "models"},
     "sample": BASE | {"models", "pictures", "replay"},
+    "device": BASE,
+    "model_files": BASE | {"models", "checkpoint", "hub"},
     "model": BASE
-    | {"control", "controls", "models", "replay", "sample", "checkpoint", "hub", "model_card", "pictures"},
+    | {"control", "controls", "models", "replay", "sample", "device", "hub", "model_card", "model_files", "pictures"},
     "mixing": BASE | {"models", "model", "sample", "pictures"},
     "strips": BASE | {"controls", "model", "sample", "pictures"},
     "films": BASE | {"controls", "models", "model", "mixing", "sample", "pictures"},
     "metrics": BASE
-    | {"ops", "models", "control", "controls", "data", "model", "sample", "pictures", "checkpoint", "hub"},
+    | {"ops", "models", "control", "controls", "data", "device", "model", "sample", "pictures", "checkpoint", "hub"},
     "export": BASE | {"models", "control", "controls", "model", "ops", "sample"},
     "inside": BASE | {"ops", "models", "model", "sample", "pictures", "metrics"},
     "sweeps": BASE | {"control", "controls", "model", "sample", "pictures", "strips", "metrics"},
@@ -69,8 +71,21 @@ LAYERS: dict[str, set[str]] = {
     | {"films", "strips", "mixing", "metrics", "project", "inside", "sweeps", "report", "train"},
     "__main__": {"cli"},
     "cli": BASE
-    | {"data", "models", "train", "model", "model_card", "hub", "sample", "metrics", "pictures", "video", "checkpoint"}
-    | {"convert", "control", "controls", "films", "strips", "mixing", "project", "report", "export", "studio", "bulk"},
+    | {"data", "models", "train", "model", "model_card", "model_files", "hub", "sample", "metrics", "pictures", "video"}
+    | {
+        "checkpoint",
+        "convert",
+        "control",
+        "controls",
+        "films",
+        "strips",
+        "mixing",
+        "project",
+        "report",
+        "export",
+        "studio",
+        "bulk",
+    },
 }
 
 

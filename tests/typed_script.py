@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import assert_type
 
 import numpy as np
 import torch
@@ -34,6 +35,8 @@ def draw(folder: Path) -> None:
     drawn: torch.Tensor = model.generator(torch.randn(1, model.generator.z_dim))
     print(image.shape, drawn.shape, model.discriminator is None)
     saved: Path = model.save_pretrained(folder)
+    assert_type(model.generate([0]), list[Image.Image])
+    assert_type(model.generate([0], {"age": 60}, output="pt", rotate=10.0), torch.Tensor)
     again: gantrol.Model = gantrol.Model.from_pretrained(saved)
     address: str = again.push_to_hub("user/name", private=True)
     print(address)

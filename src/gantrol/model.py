@@ -11,43 +11,54 @@ Dimensions: N images · C channels · H W pixels · K numbers of a control's val
 
 from __future__ import annotations
 
-import json
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypedDict, Unpack, cast, overload
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from PIL import Image
+from torch import Tensor
 
 import gantrol
-from gantrol import checkpoint, sample
-from gantrol.atomic import atomic_folder
-from gantrol.config import from_dict, to_dict
+from gantrol import sample
+from gantrol.config import to_dict
 from gantrol.control import CONTROL_SETS, ControlSet
 from gantrol.control.picture_values import is_picture, read_pictures
 from gantrol.controls import Control, Value, settle, shown, warn_clamped, with_parts
+from gantrol.device import choose_device
 from gantrol.errors import CheckpointError, ConfigError, nearest
-from gantrol.hub import CONFIG, FORMAT_VERSION, MODEL_FORMAT, Location, resolve
+from gantrol.hub import FORMAT_VERSION, MODEL_FORMAT, resolve
 from gantrol.model_card import model_card, parameter_count
+from gantrol.model_files import build, check_target, read_tensors, replaced_folder, write_modules, write_texts
 from gantrol.models import DISCRIMINATORS, GENERATORS
 from gantrol.models.protocols import NoiseMode, check_noise_mode
-from gantrol.models.rationed import TooLarge, rationed
 from gantrol.pictures import to_arrays, to_pil
 from gantrol.replay import Replays
 
 Output = Literal["pil", "np", "pt"]
 
-_GENERATOR, _DISCRIMINATOR, _CONTROLS = "generator.safetensors", "discriminator.safetensors", "controls.safetensors"
-_CARD = "README.md"
 _OUTPUTS = ("pil", "np", "pt")
-_TRAINING = ("preset", "scale", "data", "batch", "seed", "init", "init_sha256", "command")
-"""What a model remembers of the run it comes from, besides how long that was."""
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+class _Options(TypedDict, total=False):
+    """What `Model.generate` takes besides seeds, controls and output, for type checkers."""
+
+    truncation_psi: float
+    truncation_cutoff: int | None
+    class_index: int | Sequence[int] | None
+    translate: Sequence[float]
+    rotate: float
+    noise_mode: NoiseMode
+    batch_size: int
+    progress: Callable[[int, int], None] | None
+
+
+_Controls = Mapping[str, Any] | None
 
 
 class Model:
@@ -127,6 +138,23 @@ class Model:
     # ----------------------------------------------------------------------------------------------------------
     # Images
 
+    @overload
+    def generate(
+        self,
+        seeds: Sequence[int],
+        controls: _Controls = None,
+        *,
+        output: Literal["pil"] = "pil",
+        **options: Unpack[_Options],
+    ) -> list[Image.Image]: ...
+    @overload
+    def generate(
+        self, seeds: Sequence[int], controls: _Controls = None, *, output: Literal["np"], **options: Unpack[_Options]
+    ) -> np.ndarray: ...
+    @overload
+    def generate(
+        self, seeds: Sequence[int], controls: _Controls = None, *, output: Literal["pt"], **options: Unpack[_Options]
+    ) -> Tensor: ...
     def generate(
         self,
         seeds: Sequence[int],
@@ -371,14 +399,14 @@ class Model:
         """
         target = choose_device(device)
         location = resolve(model)
-        tensors, training = _read(location)
-        generator = _build(location, "generator", GENERATORS, tensors["generator"])
+        tensors, training = read_tensors(location)
+        generator = build(location, "generator", GENERATORS, tensors["generator"])
         discriminator = None
         if tensors["discriminator"] and location.config.get("discriminator") is not None:
-            discriminator = _build(location, "discriminator", DISCRIMINATORS, tensors["discriminator"]).to(target)
+            discriminator = build(location, "discriminator", DISCRIMINATORS, tensors["discriminator"]).to(target)
         controls = None
         if location.kind == "model" and location.config.get("controls") is not None:
-            controls = cast(ControlSet, _build(location, "controls", CONTROL_SETS, tensors["controls"]))
+            controls = cast(ControlSet, build(location, "controls", CONTROL_SETS, tensors["controls"]))
         try:
             return cls(generator.to(target), discriminator, control_set=controls, training=training, dtype=dtype)
         except ConfigError as error:
@@ -392,14 +420,8 @@ class Model:
         """
         folder = Path(folder)
         check_target(folder)
-        others = sorted(folder.iterdir()) if folder.exists() else []
-        ours = {CONFIG, _GENERATOR, _DISCRIMINATOR, _CONTROLS, _CARD}
-        with atomic_folder(folder, CheckpointError) as temporary:
+        with replaced_folder(folder) as temporary:
             self._write(temporary)
-            for other in others:
-                if other.name not in ours:  # a .gitattributes, sample pictures, …
-                    copy = shutil.copytree if other.is_dir() else shutil.copy2
-                    copy(other, temporary / other.name)
         return folder
 
     def push_to_hub(
@@ -433,107 +455,12 @@ class Model:
         return str(address)
 
     def _write(self, folder: Path, name: str | None = None) -> None:
-        parts = {_GENERATOR: self.generator, _DISCRIMINATOR: self.discriminator, _CONTROLS: self.control_set}
-        for file, module in parts.items():
-            if module is not None:
-                checkpoint.save(folder / file, module.state_dict(), {"format_version": FORMAT_VERSION})
-        (folder / CONFIG).write_text(json.dumps(self.info, indent=2) + "\n", encoding="utf-8")
+        write_modules(folder, self.generator, self.discriminator, self.control_set)
         controls = {} if self.control_set is None else self.control_set.controls
         card = model_card(self.generator, self.discriminator, self.training, gantrol.__version__, controls, name)
-        (folder / _CARD).write_text(card, encoding="utf-8")
+        write_texts(folder, self.info, card)
 
 
 def load(model: str | Path, device: str = "auto", dtype: torch.dtype = torch.float32) -> Model:
     """Loads MODEL: a model folder, a run, a bundled name or a Hub id; see `Model.from_pretrained`."""
     return Model.from_pretrained(model, device=device, dtype=dtype)
-
-
-def check_target(folder: Path) -> None:
-    """Raises `CheckpointError` unless a model can be saved as `folder`: a new, an empty, or a model's folder."""
-    if folder.exists() and not folder.is_dir():
-        raise CheckpointError(f"cannot write {folder}: it is a file; choose another name")
-    if folder.exists() and any(folder.iterdir()) and not _is_model(folder):
-        raise CheckpointError(f"cannot write {folder}: it holds other files; choose a new or an empty folder")
-
-
-def choose_device(device: str) -> torch.device:
-    """The torch device that `device` names; "auto" is the best one present.
-
-    Raises:
-        ConfigError: there is no such device here.
-    """
-    has_mps = torch.backends.mps.is_available()
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu")
-    kind, _, index = device.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdigit()):
-        raise ConfigError(f"device {device!r}: expected auto, cpu, cuda, cuda:N or mps")
-    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(has_mps)}[kind]
-    if int(index or 0) >= count:
-        raise ConfigError(f"device {device!r} is not present here; use auto or cpu")
-    return torch.device(device)
-
-
-def _read(location: Location) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """Tensors by module, and what is known of the training."""
-    if location.checkpoint is None:
-        folder = location.folder
-        training = location.config.get("training") or {}
-        if not isinstance(training, dict):
-            raise CheckpointError(f"{folder / CONFIG}: training: expected an object with fields")
-        parts = {"generator": checkpoint.load(folder / _GENERATOR, allow_plain=True)[0]}
-        if location.config.get("controls") is not None:
-            parts["controls"] = checkpoint.load(folder / _CONTROLS, allow_plain=True)[0]
-        path = folder / _DISCRIMINATOR
-        parts["discriminator"] = checkpoint.load(path, allow_plain=True)[0] if path.is_file() else {}
-        return parts, training
-    tensors, metadata = checkpoint.load(location.checkpoint, prefixes=["g_ema.", "d."])
-    training = {name: location.config[name] for name in _TRAINING if location.config.get(name) not in (None, "")}
-    training |= {"kimg": metadata.get("n_img", 0) / 1000, "checkpoint": location.checkpoint.name}
-    return {
-        "generator": _without_prefix(tensors, "g_ema."),
-        "discriminator": _without_prefix(tensors, "d."),
-    }, training
-
-
-def _without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _build(location: Location, role: str, kinds: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:
-    """The module that the config describes, with these weights, ready for use."""
-    where = location.folder / CONFIG
-    description = location.config[role]
-    kind = description.get("kind") if isinstance(description, dict) else description
-    if not isinstance(kind, str) or kind not in kinds:
-        raise CheckpointError(f"{where}: unknown {role} {str(kind)[:40]!r}; {nearest(str(kind), kinds)}")
-    try:
-        config = from_dict(kinds[kind], description)
-    except ConfigError as error:
-        raise CheckpointError(f"{where}: {role}: {error}") from error
-    try:
-        with torch.random.fork_rng(devices=[]), rationed(tensors):  # loading leaves the random state alone
-            module = cast(nn.Module, config.build())
-    except TooLarge as error:
-        raise CheckpointError(f"{where}: {role}: {error}") from error
-    try:
-        module.load_state_dict(dict(tensors))
-    except RuntimeError as error:
-        expected = module.state_dict()
-        wrong = [
-            name
-            for name in sorted({*expected, *tensors})
-            if name not in expected or name not in tensors or expected[name].shape != tensors[name].shape
-        ]
-        raise CheckpointError(
-            f"{location.name}: the weights of the {role} do not fit its config ({len(wrong)} tensors, first "
-            f"{(wrong or ['?'])[0]!r}); fetch or save the model again"
-        ) from error
-    return module.eval().requires_grad_(False)
-
-
-def _is_model(folder: Path) -> bool:
-    try:
-        return json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("format") == MODEL_FORMAT
-    except (OSError, ValueError, AttributeError):
-        return False

@@ -59,7 +59,8 @@ def run(options: ControlFit) -> None:
     from gantrol.control.fit import STATE, ControlFitter, choose_attributes
     from gantrol.control.predictors.folder import load_predictors
     from gantrol.errors import DataError
-    from gantrol.model import Model, check_target, load
+    from gantrol.model import Model, load
+    from gantrol.model_files import check_target
     from gantrol.train.control import attribute_names, resolved_name
 
     config = _config(options)

@@ -27,9 +27,9 @@ from gantrol.convert.imported_model import ImportedModel
 from gantrol.convert.nvidia import convert_nvidia, is_nvidia
 from gantrol.convert.torch_files import OLD_START, ZIP_START, read_torch_file
 from gantrol.convert.transgan import convert_transgan, is_transgan
+from gantrol.device import choose_device
 from gantrol.errors import CheckpointError, ConfigError, nearest
 from gantrol.inert_pickle import Budget, ByteSource, Cursor, Span, read_pickle
-from gantrol.model import choose_device
 
 FORMATS = (
     ForeignFormat(name="NVIDIA StyleGAN pickle", container="pickle", recognises=is_nvidia, convert=convert_nvidia),

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from gantrol.data.dataset import ImageDataset
+from gantrol.device import choose_device
 from gantrol.errors import ConfigError
 from gantrol.metrics.entry import Entry
 from gantrol.metrics.evaluation_request import FRECHET, INCEPTION_SPLITS, NEIGHBOURS, WITH_REALS, Request
@@ -29,7 +30,7 @@ from gantrol.metrics.kernel_distance import kernel_distance
 from gantrol.metrics.neighbours import density_coverage, precision_recall
 from gantrol.metrics.processes import Processes
 from gantrol.metrics.sticking import Counter, Progress
-from gantrol.model import Model, choose_device
+from gantrol.model import Model
 
 MAX_NEIGHBOURS = 200_000
 """Real images among which neighbours are looked for, at random, as in the official tools."""

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from gantrol import sample
 from gantrol.data.dataset import ImageDataset
+from gantrol.device import choose_device
 from gantrol.errors import ConfigError
 from gantrol.hub import CONFIG
 from gantrol.metrics.spectra import Spectrum, average_power_spectrum, check_transform, mean_std
-from gantrol.model import Model, choose_device, load
+from gantrol.model import Model, load
 from gantrol.pictures import to_uint8
 
 Progress = Callable[[int, int], None]

@@ -66,7 +66,10 @@ def table_picture(
         model, row_seeds, column_seeds, chosen, look=look, progress=None if job is None else job.progress
     )
     factor = enlargement_factor(table.cells.shape[2:4], _TABLE_PX)
-    picture = header_table(*(enlarge_all(part, factor, "lanczos") for part in (table.rows, table.columns, table.cells)))
+    rows_large, columns_large, cells = (
+        enlarge_all(part, factor, "lanczos") for part in (table.rows, table.columns, table.cells)
+    )
+    picture = header_table(rows_large, columns_large, cells)
     picture.thumbnail((_MAX_TABLE_PX, _MAX_TABLE_PX), Image.Resampling.LANCZOS)
     return opaque(picture)
 
