@@ -14,6 +14,7 @@ from PIL import Image
 
 from gantrol import metrics
 from gantrol.cli import evaluate, generate, info
+from gantrol.cli.looks import parse_controls
 from gantrol.data.writer import DatasetWriter
 from gantrol.errors import CheckpointError, ConfigError, GantrolError
 from gantrol.model import Model
@@ -111,7 +112,7 @@ def test_generate_refuses_in_one_line_and_writes_nothing(
 
 
 def test_control_values_are_numbers_lists_or_words() -> None:
-    parsed = generate.parse_controls(("age=60", "hair_color=0.1,0.2,0.3", "expression=smile"))
+    parsed = parse_controls(("age=60", "hair_color=0.1,0.2,0.3", "expression=smile"))
     assert parsed == {"age": 60.0, "hair_color": (0.1, 0.2, 0.3), "expression": "smile"}
 
 

@@ -60,6 +60,7 @@ class Generate:
 
 def run(options: Generate) -> None:
     """Writes the pictures; each one is whole or absent."""
+    from gantrol.cli.looks import parse_controls
     from gantrol.errors import ConfigError
     from gantrol.model import load
     from gantrol.sample import parse_seeds
@@ -99,24 +100,17 @@ def _make_shards(options: Generate) -> None:
     from gantrol.atomic import write_json
     from gantrol.bulk import BulkConfig, SeedRanges, generate_shards
     from gantrol.cli.devices import launch, world
+    from gantrol.cli.looks import look_of
     from gantrol.cli.progress import progress_bar
     from gantrol.errors import ConfigError, DataError
     from gantrol.metrics.processes import Processes
     from gantrol.model import load
-    from gantrol.sample import Look
     from gantrol.train.together import Together
 
     if options.out is None or options.grid is not None or options.format == "jpg":
         raise ConfigError("tars take --out DIR, --format png or webp, and no --grid; --layout files writes files")
     config = BulkConfig(
-        look=Look(
-            controls=parse_controls(options.set),
-            class_index=options.class_index,
-            truncation_psi=options.truncation,
-            truncation_cutoff=options.truncation_cutoff,
-            noise_mode=options.noise,
-            batch_size=options.batch,
-        ),
+        look=look_of(options),
         translate=parse_pair(options.translate),
         rotate=options.rotate,
         shard_images=options.shard_images,
@@ -209,21 +203,3 @@ def parse_pair(text: str) -> tuple[float, float]:
     except ValueError as error:
         raise ConfigError(f"--translate {text}: expected X,Y, for example 0.1,0") from error
     return x, y
-
-
-def parse_controls(assignments: tuple[str, ...]) -> dict[str, Any]:
-    """`name=value` pairs; a value is a number, several numbers (r,g,b), or text such as smile:0.8."""
-    from gantrol.errors import ConfigError
-
-    controls: dict[str, Any] = {}
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        if not (name and equals and text):
-            raise ConfigError(f"--set {assignment}: expected name=value, for example age=60")
-        try:
-            values = tuple(float(part) for part in text.split(","))
-        except ValueError:
-            controls[name] = text
-        else:
-            controls[name] = values[0] if len(values) == 1 else values
-    return controls

@@ -51,25 +51,18 @@ def run(options: Mix) -> None:
 
     import gantrol
     from gantrol.atomic import write_json
-    from gantrol.cli.generate import parse_controls
+    from gantrol.cli.looks import look_of
     from gantrol.cli.progress import progress_bar
     from gantrol.cli.thumbnails import show
     from gantrol.errors import DataError
     from gantrol.mixing import coarse_layers, mixing_table, parse_layers
     from gantrol.model import load
     from gantrol.pictures import check_name, header_table, save_image
-    from gantrol.sample import Look, parse_seeds
+    from gantrol.sample import parse_seeds
 
     check_name(options.out)
     rows, columns = parse_seeds(options.rows), parse_seeds(options.cols)
-    look = Look(
-        controls=parse_controls(options.set),
-        class_index=options.class_index,
-        truncation_psi=options.truncation,
-        truncation_cutoff=options.truncation_cutoff,
-        noise_mode=options.noise,
-        batch_size=options.batch,
-    )
+    look = look_of(options)
     model = load(options.model, device=options.device)
     num_ws = model.generator.num_ws
     layers = coarse_layers(num_ws) if options.layers is None else parse_layers(options.layers, num_ws)

@@ -98,13 +98,12 @@ def run(options: Video) -> None:
     from rich.markup import escape
 
     from gantrol.atomic import write_json
-    from gantrol.cli.generate import parse_controls
+    from gantrol.cli.looks import look_of
     from gantrol.cli.progress import progress_bar
     from gantrol.cli.thumbnails import show
     from gantrol.errors import DataError, require_extra
     from gantrol.model import load
     from gantrol.pictures import check_name, save_image
-    from gantrol.sample import Look
     from gantrol.video import write_video
 
     require_extra("av", "video")
@@ -113,14 +112,7 @@ def run(options: Video) -> None:
     count = frame_count(options, legs=max(seeds.shape[2], len(moving)))
     if options.strip is not None:
         check_name(options.strip)
-    look = Look(
-        controls=parse_controls(options.set),
-        class_index=options.class_index,
-        truncation_psi=options.truncation,
-        truncation_cutoff=options.truncation_cutoff,
-        noise_mode=options.noise,
-        batch_size=options.batch,
-    )
+    look = look_of(options)
     model = load(options.model, device=options.device)
     film = _film(model, options, seeds, moving, count, look)
     kept: list[np.ndarray] = []
@@ -191,7 +183,7 @@ def _strip(frames: list[np.ndarray], options: Video) -> Any:
 def _record(options: Video, model: Model, seeds: np.ndarray, moving: list[int], count: int) -> dict[str, Any]:
     """What `--json` holds."""
     import gantrol
-    from gantrol.cli.generate import parse_controls
+    from gantrol.cli.looks import parse_controls
 
     own = {name: getattr(options, name) for name, kind in _BELONGS_TO.items() if kind == options.kind}
     if options.kind == "style-mix":
