@@ -145,7 +145,7 @@ def load(size_px: int, cache: Literal["on", "off"], effort: Effort) -> list[Row]
         try:
             timing = measure(epoch, effort)  # the call that does not count fills the cache
         finally:
-            stream.close()  # type: ignore[attr-defined]
+            stream.close()
     images = count // BATCH * BATCH
     what = "decoded images in memory" if cache == "on" else "decoding each time"
     return [

@@ -159,7 +159,7 @@ def trained(name: str, side: Side, data: Path, options: Any, rows: Rows) -> bool
             if side.n_step % 50 == 0 and options.device == "cuda":
                 torch.cuda.synchronize()
     finally:
-        stream.close()  # type: ignore[attr-defined]
+        stream.close()
     if options.device == "cuda":
         torch.cuda.synchronize()
     side.seconds = before + time.monotonic() - began

@@ -105,7 +105,7 @@ def test_no_thread_is_left_when_the_stream_is_closed(dataset: ImageDataset) -> N
     assert loader_threads() == 0  # nothing starts before the first batch is asked for
     next(stream)
     assert loader_threads() > 0
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert loader_threads() == 0
 
 

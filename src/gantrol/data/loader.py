@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -52,7 +52,7 @@ def batches(
     device: torch.device | str = "cpu",
     prefetch: int = 2,
     cache: Literal["auto", "on", "off"] = "auto",
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Batches without end, in the order of `ShuffledSampler`.
 
     Args:
@@ -101,7 +101,7 @@ def _batches(
     threads: int,
     device: torch.device,
     depth: int,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Keeps `depth` batches in the making and yields them in order."""
     is_cuda = device.type == "cuda"
     if is_cuda and device.index is None:

@@ -101,7 +101,7 @@ def _forecast(config: TrainConfig, device: torch.device, share: int, n_img: int)
     )
     stream = batches(dataset, batch_size=share, seed=config.seed, workers=1, device=device, prefetch=1)
     batch = next(stream)
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     step_s = _seconds_per_step(trainer, batch, n_img)
     seconds_per_kimg = step_s * 1000 / config.batch
     checkpoint_bytes = sum(t.numel() * t.element_size() + _HEADER_BYTES for t in state.tensors().values())

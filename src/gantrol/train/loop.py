@@ -310,7 +310,7 @@ def _train(
                 if is_last:
                     break
     finally:
-        stream.close()  # type: ignore[attr-defined]
+        stream.close()
         if log is not None:
             log.close()
     return not (is_stopped or is_stopping())
