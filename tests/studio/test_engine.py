@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -166,6 +166,33 @@ def test_requests_that_wait_at_the_same_moment_are_answered_in_one_batch(engine:
         thread.join(30)
     assert {number: answers[number] for number in (1, 2, 3, 4)} == {1: 2, 2: 4, 3: -1, 4: 8}
     assert sizes == [4, 1, 1, 1, 1]  # one that fails harms nobody else
+
+
+def test_nobody_is_forgotten_when_tasks_and_requests_come_in_different_orders(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three requests make a batch of two and one of one, whichever task is the first to see them."""
+    tasks: list[Callable[[], None]] = []
+    lane = engine._quick["plain"]
+    monkeypatch.setattr(lane, "begin", tasks.append)
+    found: list[int] = []
+
+    def double(model: Model, numbers: Sequence[int]) -> list[int]:
+        return [2 * number for number in numbers]
+
+    def ask(number: int) -> None:
+        found.append(engine.together("plain", number, double))
+
+    threads = [in_thread(ask, number) for number in range(3)]
+    for _ in range(1000):
+        if len(tasks) == 3:
+            break
+        time.sleep(0.01)
+    for task in reversed(tasks):
+        task()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(found) == [0, 2, 4]
 
 
 def test_files_for_download(plain: Model) -> None:

@@ -134,7 +134,9 @@ class Engine:
         answer: Future[T] = Future()
 
         def serve() -> None:
-            if not answer.done():  # otherwise somebody before has taken it along
+            # Somebody before may have taken it along; or else may stand before it, since tasks and requests of several
+            # people need not come in the same order.
+            while not answer.done():
                 _answer_together([table.popleft() for _ in range(_batch_size(len(table)))], partial(work, model))
 
         lane = self._quick[name]
