@@ -55,13 +55,15 @@ def test_filtered_lrelu_in_blocks(
     options = {"fu": fu, "fd": fd, "b": b, "up": up, "down": down, "padding": (9, 8, 7, 10), "clamp": 1.5}
     expected = filtered_lrelu(x.double(), **{**options, "b": b.double()}, impl="reference")  # type: ignore[arg-type]
     is_strips = radial and dtype in (torch.bfloat16, torch.float16)
-    for cache, strip in ((2**15, 5), (2**20, 72)):
+    way = "strips" if is_strips else "tiles" if dtype in (torch.bfloat16, torch.float16) else None
+    for cache, strip, tile in ((2**15, 5, 7), (2**20, 72, 160)):
+        monkeypatch.setattr("gantrol.ops.blocks.TILE", tile)
         monkeypatch.setattr("gantrol.ops.blocks.CACHE_BYTES", cache)
         monkeypatch.setattr("gantrol.ops.blocks.STRIP_BYTES", cache)
         monkeypatch.setattr("gantrol.ops.blocks.STRIP", strip)
         with record_paths() as paths:
             y = filtered_lrelu(x, **options)  # type: ignore[arg-type]
-        assert paths == {"filtered_lrelu.blocks": 1} | ({"filtered_lrelu.strips": 1} if is_strips else {})
+        assert paths == {"filtered_lrelu.blocks": 1} | ({f"filtered_lrelu.{way}": 1} if way else {})
         assert y.dtype == dtype
         assert error(y, expected) < TOLERANCE[dtype]
         turned = x.transpose(2, 3).contiguous().transpose(2, 3)
@@ -90,6 +92,58 @@ def test_gradients_in_blocks(cache: int, monkeypatch: pytest.MonkeyPatch) -> Non
         found.append([y, *first, *second])
     for ours, expected in zip(*found, strict=True):
         assert error(ours.detach(), expected.detach()) < 1e-10
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("tile", [7, 160])
+def test_gradients_in_tiles(tile: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First derivatives in short types, radial filters, clamp and all, near the definition's."""
+    monkeypatch.setattr("gantrol.ops.blocks.TILE", tile)
+    torch.manual_seed(0)
+    x, b = torch.randn(2, 3, 21, 33), torch.randn(3)
+    options = {"fu": taps(12), "fd": taps(12, radial=True), "up": 2, "down": 2, "padding": (9, 8, 7, 10), "clamp": 1.5}
+    found = []
+    for impl, kind in (("auto", dtype), ("reference", torch.float64)):
+        leaves = [t.to(dtype).to(kind).requires_grad_() for t in (x, b)]
+        with record_paths() as paths:
+            y = filtered_lrelu(leaves[0], b=leaves[1], impl=impl, **options)  # type: ignore[arg-type]
+            gradients = torch.autograd.grad(y.square().sum(), leaves)
+        assert paths["filtered_lrelu.tiles"] == (2 if impl == "auto" else 0)  # the backward pass goes by them, too
+        found.append([y.detach(), gradients[0], gradients[1]])
+    for ours, expected in zip(*found, strict=True):
+        # On average: where the signal crosses zero or reaches the clamp, rounding decides about the slope.
+        assert (ours.double() - expected).norm() < 2 * TOLERANCE[dtype] * expected.norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sixteen_bits_keep_the_slopes(dtype: torch.dtype) -> None:
+    """What is kept for the backward pass is shorter than the signal; samples just below the clamp still pass."""
+    x = torch.randn(1, 2, 8, 8, dtype=dtype)
+    x[0, 0, 0, :4] = torch.tensor([0.999, 1.0, -0.999, 1.001], dtype=dtype)  # 0.999 is 1 in bfloat16
+    x.requires_grad_()
+    gradients = []
+    for impl in ("auto", "reference"):
+        y = filtered_lrelu(x, gain=1.0, slope=0.5, clamp=1.0, impl=impl)
+        (grad,) = torch.autograd.grad((y * torch.arange(y.numel()).view_as(y)).sum(), x)
+        gradients.append(grad)
+    below = x.detach().abs() != 1  # at the bound itself either slope is right
+    torch.testing.assert_close(gradients[0][below], gradients[1][below])
+    y, kept = torch.ops.gantrol.filtered_lrelu(
+        x.detach(), None, None, None, [1, 1, 1, 1, 0, 0, 0, 0, 0], 1.0, [1, 1, 1, 1, 0, 0, 0, 0, 0], 1.0, 0.5, 1.0, True
+    )
+    assert kept.dtype == torch.bfloat16
+    assert torch.equal(kept.isinf(), y.abs() >= 1)
+
+
+def test_wide_resampling_in_short_types() -> None:
+    """By whole rows, in bands that do not fill the image."""
+    x = torch.randn(2, 3, 171, 45).bfloat16()
+    f = setup_filter([1, 3, 3, 1])
+    for options in ({"up": 2, "padding": (2, 1, 2, 1)}, {"down": 2, "padding": 1}, {"padding": (2, -3, 1, 0)}):
+        with record_paths() as paths:
+            y = upfirdn2d(x, f, **options)
+        assert paths["resample.blocks"] == 1
+        assert error(y, upfirdn2d(x.double(), f, impl="reference", **options)) < TOLERANCE[torch.bfloat16]
 
 
 def test_wide_resampling_goes_by_blocks() -> None:
@@ -231,7 +285,7 @@ def test_networks_take_the_fast_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     style = StyleGAN2Config(resolution_px=32, z_dim=8, w_dim=8, channel_base=256, channel_max=8).build()
     with torch.no_grad(), record_paths() as paths:
         alias_free(torch.randn(1, 8), dtype=torch.bfloat16)
-    assert paths["filtered_lrelu.blocks"] == 4
+    assert paths["filtered_lrelu.blocks"] == paths["filtered_lrelu.tiles"] == 4
     assert paths["modulated_conv2d.weights"] == 5
     assert paths["convolution.channels_last"] >= 1
     assert paths["filtered_lrelu.torch"] == 0

@@ -6,8 +6,8 @@ With A the upsampling and B the downsampling operator (both linear, see `resampl
 
 where σ ∈ {gain, gain·slope, 0} is the slope at each upsampled sample. The nonlinearity is piecewise linear, so σ has no
 derivative and every further derivative is again of the form B (σ ⊙ A z) or its transpose: one operator, `_sloped`,
-closes the set. What is kept of the forward pass is σ: torch's operations keep the activated signal itself, the fused
-kernels (`gantrol.ops.kernels`) two bits a sample, as uint8.
+closes the set. What is kept of the forward pass is σ: torch's operations keep the activated signal itself (on a CPU in
+16 bits, infinite where it is clamped), the fused kernels (`gantrol.ops.kernels`) two bits a sample, as uint8.
 
 Dimensions: N batch, C channels, H W input pixels, U V upsampled pixels, h w output pixels.
 """
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 
 from gantrol.errors import ConfigError
 from gantrol.ops.bias_act import representable
-from gantrol.ops.blocks import activate_between
+from gantrol.ops.blocks import Place, activate_between
 from gantrol.ops.paths import check_implementation, is_plain, note_path, refuse_kernels, wants_kernels
 from gantrol.ops.resample import (
     Padding,
@@ -55,6 +55,15 @@ def _fuses(
     return refuse_kernels(impl, "filters this long")
 
 
+def _kept_dtype(x: torch.Tensor) -> torch.dtype:
+    """Of the signal that torch's operations keep.
+
+    On a CPU that is 16 bits: the sign is all that σ needs, and where the clamp acts infinity is kept. Fresh memory
+    for the whole signal takes longer than the change of type inside the cache.
+    """
+    return torch.bfloat16 if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) else x.dtype
+
+
 def _filtered_lrelu(
     x: torch.Tensor,
     b: torch.Tensor | None,
@@ -73,7 +82,8 @@ def _filtered_lrelu(
     up, down = _stages(packed_up, up_gain, packed_down, down_gain)
     if x.numel() == 0:
         middle = up.output_size((x.shape[2], x.shape[3]), taps_shape(fu))
-        return x.new_empty(*x.shape[:2], *down.output_size(middle, taps_shape(fd))), x.new_empty(0)
+        y = x.new_empty(*x.shape[:2], *down.output_size(middle, taps_shape(fd)))
+        return y, x.new_empty(0, dtype=_kept_dtype(x))
     if _fuses(impl, x, fu, fd, up, down):
         from gantrol.ops.kernels import filtered_lrelu as kernels
 
@@ -82,17 +92,26 @@ def _filtered_lrelu(
     if x.device.type == "cpu":
         note_path("filtered_lrelu", "blocks")
         size = (x.shape[2], x.shape[3])
+        middle = up.output_size(size, taps_shape(fu))
+        kept = x.new_empty((*x.shape[:2], *middle) if keep else 0, dtype=_kept_dtype(x))
+        signal = kept.flatten(0, 1) if keep else None  # [N·C, U, V]
+        bound = representable(clamp, x.dtype)
 
-        def activate(block: torch.Tensor, _planes: slice, _rows: slice, is_near: bool) -> None:
+        def activate(block: torch.Tensor, place: Place, is_near: bool) -> None:
             if slope != 1:
                 F.leaky_relu_(block, slope)
             if is_near:  # trained networks hardly ever come near the clamp
                 block.clamp_(-clamp, clamp)
+            if signal is not None:
+                part = signal[place]
+                if block.shape != part.shape:
+                    block = block[:, : part.shape[1], : part.shape[2]]
+                if is_near:
+                    block = torch.where(block.abs() >= bound, torch.copysign(block.new_tensor(math.inf), block), block)
+                part.copy_(block)
 
-        middle = up.output_size(size, taps_shape(fu))
         stages = stage(x, fu, up, size), stage(x, fd, down, middle, with_kernel=not keep)
-        y, kept = activate_between(x, b, *stages, activate, limit=clamp / max(slope, 1), keep=keep)
-        return y, x.new_empty(0) if kept is None else kept
+        return activate_between(x, b, *stages, activate, limit=clamp / max(slope, 1)), kept
     note_path("filtered_lrelu", "torch")
     x = (x if b is None else x + b.to(x.dtype)[:, None, None]).contiguous()
     # gain is part of the up matrices: lrelu(gain·u) = gain·lrelu(u).
@@ -120,12 +139,12 @@ def _(  # type: ignore[no-untyped-def]
     middle = up.output_size((x.shape[2], x.shape[3]), taps_shape(fu))
     y = x.new_empty(*x.shape[:2], *down.output_size(middle, taps_shape(fd)))
     if not keep:
-        return y, x.new_empty(0)
+        return y, x.new_empty(0, dtype=_kept_dtype(x))
     if _fuses(impl, x, fu, fd, up, down):
         from gantrol.ops.kernels.tiling import codes_shape
 
         return y, x.new_empty(codes_shape(x, middle), dtype=torch.uint8)
-    return y, x.new_empty(*x.shape[:2], *middle)
+    return y, x.new_empty(*x.shape[:2], *middle, dtype=_kept_dtype(x))
 
 
 @torch.library.custom_op("gantrol::sloped", mutates_args=())
@@ -158,17 +177,18 @@ def _sloped_op(
         note_path("sloped", "blocks")
         size = (z.shape[2], z.shape[3])
         signal = v.flatten(0, 1)  # [N·C, U, V]
-        bound = representable(clamp, v.dtype)
 
-        def activate(block: torch.Tensor, planes: slice, rows: slice, _is_near: bool) -> None:
-            of_block = signal[planes, rows]
+        def activate(block: torch.Tensor, place: Place, _is_near: bool) -> None:
+            of_block = signal[place].to(z.dtype)
+            if block.shape != of_block.shape:
+                block = block[:, : of_block.shape[1], : of_block.shape[2]]
             if slope != 1:
                 torch.ops.aten.leaky_relu_backward(block, of_block, slope, True, grad_input=block)
             if math.isfinite(clamp):
-                torch.ops.aten.hardtanh_backward(block, of_block, -bound, bound, grad_input=block)
+                torch.ops.aten.hardtanh_backward(block, of_block, -math.inf, math.inf, grad_input=block)
 
         stages = stage(z, fa, a, size), stage(z, fb, b, a.output_size(size, taps_shape(fa)))
-        return activate_between(z, None, *stages, activate, limit=math.inf, keep=False)[0]
+        return activate_between(z, None, *stages, activate, limit=math.inf)
     note_path("sloped", "torch")
     z = z.contiguous()
     t = resample(z, fa, a)
