@@ -116,11 +116,15 @@ class Model:
         """Where the generator is."""
         return sample.device_of(self.generator)
 
-    @cached_property
+    @property
     def controls(self) -> Mapping[str, Control]:
         """The attributes that `generate` takes by value, and the named components of those that have several; empty for
         a model that is not controllable."""
-        return MappingProxyType({} if self.control_set is None else with_parts(self.control_set.controls))
+        return MappingProxyType(self._controls)
+
+    @cached_property
+    def _controls(self) -> dict[str, Control]:
+        return {} if self.control_set is None else with_parts(self.control_set.controls)
 
     @property
     def info(self) -> dict[str, Any]:

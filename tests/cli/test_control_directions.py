@@ -109,7 +109,7 @@ def test_explicit_controls_are_called_so(
     assert cli("control", "directions", plain, "--pca", 1, "--out", first, "--device", "cpu").status == 0
     model = load(first, device="cpu")
     assert isinstance(model.control_set, ControlSet)
-    model.control_set.controls = {"age": replace(model.controls["pca1"], is_implicit=False)}
+    model.control_set.controls = {"age": replace(model.control_set.controls["pca1"], is_implicit=False)}
     monkeypatch.setattr("gantrol.model.load", lambda *_, **__: model)
     result = cli("control", "directions", first, "--pca", 1, "--out", tmp_path / "second", "--device", "cpu")
     assert "has explicit controls already (age): --replace gives them up" in result.error

@@ -15,6 +15,7 @@ import pytest
 from gantrol.cli import main
 from gantrol.data.writer import DatasetWriter
 from gantrol.metrics import evaluate
+from gantrol.metrics.processes import Processes
 from tests.metrics.fake_features import Averages, quick_features, tiny_model, write_dataset
 
 pytestmark = pytest.mark.usefixtures(quick_features.__name__)
@@ -147,7 +148,7 @@ def test_two_devices_share_the_work_and_one_prints(folder: Path, tmp_path: Path)
     if not script.exists():
         pytest.skip("the command is not installed beside this Python")
     out = tmp_path / "s.json"
-    command = ["evaluate", folder / "first", "--metrics", "eqt,eqr", "--samples", 10, "--device", "cpu", "--devices", 2]
+    command = ["evaluate", folder / "first", "--metrics", "eqt", "--samples", 10, "--device", "cpu", "--devices", 2]
     done = subprocess.run(
         list(map(str, [script, *command, "--json", out])),
         capture_output=True,
@@ -157,10 +158,16 @@ def test_two_devices_share_the_work_and_one_prints(folder: Path, tmp_path: Path)
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("EQ-T") == 1
-    alone = evaluate(folder / "first", metrics=["eqt", "eqr"], samples=10, device="cpu")
+    alone = evaluate(folder / "first", metrics=["eqt"], samples=10, device="cpu")
     found = {name: entry["value"] for name, entry in json.loads(out.read_text())["metrics"].items()}
     assert found == {name: pytest.approx(value, abs=0.05) for name, value in alone.items()}
-    command[1] = folder / "d.zip"
-    failed = subprocess.run(list(map(str, [script, *command])), capture_output=True, text=True, timeout=600)
-    assert failed.returncode == 1
-    assert failed.stderr.count("is a dataset, and only a model") == 1
+
+
+def test_only_the_first_process_tells_of_a_mistake(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for rank, count in ((0, 1), (1, 0)):
+        monkeypatch.setattr("gantrol.cli.evaluate._join", lambda _, rank=rank: (Processes(rank, 2), "cpu"))
+        status, shown, said = gantrol(capsys, folder / "d.zip", "--metrics", "eqt", "--devices", 2)
+        assert (status, shown, said.count("\n")) == (1, "", count)
+        assert said.count("is a dataset, and only a model") == count

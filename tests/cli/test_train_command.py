@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,8 +18,10 @@ from PIL import Image
 
 import gantrol
 from gantrol import checkpoint
+from gantrol.cli import main
 from gantrol.train.log import read_log
 from gantrol.train.run import read_config
+from tests.apart import apart
 from tests.cli.conftest import SIZE_PX, Cli, new_run
 
 
@@ -35,8 +36,6 @@ def _restore_random_state() -> Any:
 @pytest.fixture(scope="module")
 def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of ten steps, made by the command."""
-    from gantrol.cli import main
-
     run = tmp_path_factory.mktemp("runs") / "run"
     with pytest.raises(SystemExit) as caught:
         main([str(argument) for argument in new_run(dataset, run, "--seed", 3)])
@@ -254,22 +253,28 @@ def test_info_of_a_run_a_model_and_a_dataset(cli: Cli, trained: Path, dataset: P
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def run_apart(arguments: list[str], folder: Path) -> None:
+    """`gantrol …` in a process of its own, with what it says in two files."""
+    with open(folder / "out", "w") as sys.stdout, open(folder / "err", "w") as sys.stderr:
+        main(arguments)
+
+
 def test_ctrl_c_saves_and_resume_goes_on(cli: Cli, dataset: Path, tmp_path: Path) -> None:
     """A SIGINT while the command trains: a checkpoint, status 130, the command to go on; and going on works."""
     run = tmp_path / "run"
     arguments = [str(word) for word in new_run(dataset, run, "--kimg", 1000)]
-    command = [sys.executable, "-c", "from gantrol.cli import main; main()", *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = apart(run_apart, arguments, tmp_path)
     try:
         deadline = time.monotonic() + 300
-        while not read_log(run) and process.poll() is None and time.monotonic() < deadline:
+        while not read_log(run) and process.is_alive() and time.monotonic() < deadline:
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=300)
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGINT)
+        process.join(300)
     finally:
         process.kill()
-    assert process.returncode == 130, err
+    out, err = ((tmp_path / name).read_text() for name in ("out", "err"))
+    assert process.exitcode == 130, err
     assert out == ""
     assert err.splitlines()[-1] == f"stopped; everything so far is saved: gantrol train --resume {run}"
     assert "Traceback" not in err

@@ -206,7 +206,7 @@ def test_predictors_without_the_attribute() -> None:
         ControlObjective(terms("reed"), PredictorSet([MeanColor()]))
 
 
-@pytest.mark.parametrize("name", ["red", "green", "blue"])
+@pytest.mark.parametrize("name", ["red", "blue"])
 def test_one_term_alone_brings_its_pairs_together(name: str) -> None:
     """A toy run: the colour that is asked for comes to hang on its group, the others do not."""
     torch.manual_seed(0)

@@ -325,7 +325,7 @@ def kill(done, total):
         os.kill(os.getpid(), signal.SIGKILL)
 
 options = dict(size_px=8, min_size_px=6, duplicates="skip", classes_from_folders=True, progress=kill)
-import_images(sys.argv[1], sys.argv[2], shard_images=1500, **options)
+import_images(sys.argv[1], sys.argv[2], shard_images=600, **options)
 """
 
 
@@ -336,18 +336,18 @@ def contents(path: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX")
-@pytest.mark.parametrize(("name", "count"), [("o.zip", 10_000), ("shards", 4_000)])
+@pytest.mark.parametrize(("name", "count"), [("o.zip", 10_000), ("shards", 2_000)])
 def test_ten_thousand_files_killed_half_way_and_resumed_give_the_same_bytes(
     name: str, count: int, tmp_path: Path
 ) -> None:
     source = many(tmp_path / "in", count)
-    whole = import_images(source, tmp_path / "whole" / name, shard_images=1500, **OPTIONS)
+    whole = import_images(source, tmp_path / "whole" / name, shard_images=600, **OPTIONS)
     out = tmp_path / "killed" / name
     killed = subprocess.run([sys.executable, "-c", KILLED, str(source), str(out), str(count // 2)], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert not out.exists()
     seen: list[int] = []
-    report = import_images(source, out, shard_images=1500, progress=lambda done, _: seen.append(done), **OPTIONS)
+    report = import_images(source, out, shard_images=600, progress=lambda done, _: seen.append(done), **OPTIONS)
     assert seen[0] > 0.4 * count  # what was done is not done again
     assert replace(report, out=whole.out, skipped_list=whole.skipped_list) == whole
     assert contents(out) == contents(whole.out)

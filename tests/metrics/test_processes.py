@@ -5,24 +5,13 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from gantrol.errors import ConfigError
-from gantrol.metrics.processes import Processes
-from tests.metrics.fake_features import noisy_model, tiny_model, write_dataset
-
-ROOT = Path(__file__).parent.parent.parent
-
-SCRIPT = """
-import json, sys
-from datetime import timedelta
-
-import pytest
+import torch
 import torch.distributed as dist
 
 from gantrol.errors import ConfigError
@@ -33,72 +22,73 @@ from gantrol.metrics.image_sources import GeneratedImages
 from gantrol.metrics.processes import Processes
 from gantrol.metrics.sticking import Counter
 from gantrol.model import load
-from tests.metrics.fake_features import register
-
-count, folder = int(sys.argv[1]), sys.argv[2]
-if count > 1:
-    dist.init_process_group("gloo", timeout=timedelta(seconds=120))
-processes = Processes.joined()
-assert processes.count == count
-register(pytest.MonkeyPatch())
-found = {}
-options = {"samples": 63, "features": "averages", "processes": processes, "device": "cpu"}
-seen = []
-metrics = ["fid", "kid", "is", "pr", "dc", "eqt", "eqr", "sticking"]
-entries = evaluate_entries(folder + "/moving", folder + "/d.zip", metrics, **options,
-                           progress=lambda *state: seen.append(state))
-found["moving"] = {name: entry.value for name, entry in entries.items()}
-again = evaluate_entries(folder + "/moving", folder + "/d.zip", ["kid"], **options)
-found["kept"] = again["kid"].value
-found["flipped"] = evaluate_entries(folder + "/d.zip", folder + "/d.zip", x_flip=True, **options)["fid"].value
-entries = evaluate_entries(folder + "/noisy", folder + "/d.zip", ["fid", "kid", "ppl"], **options)
-found["noisy"] = {name: entry.value for name, entry in entries.items()}
-
-images = GeneratedImages(load(folder + "/moving", device="cpu"), 63, 0)
-network = load_features("averages")
-some = observe_all(images, network, Needs(True, True, True), device=images.model.device, batch_size=8, seed=0,
-                   processes=processes, counter=Counter(None, 63))
-assert (some is None) == (processes.rank > 0)
-if some is not None:
-    found["mean"] = some.moments.mean.tolist()
-    found["covariance"] = some.moments.covariance().tolist()
-    found["features"] = some.features.tolist()
-    found["probabilities"] = some.probabilities.tolist()
+from tests.apart import all_end_well, apart
+from tests.metrics.fake_features import noisy_model, register, tiny_model, write_dataset
 
 
-def fail_in_the_last():
-    if processes.rank == count - 1:
-        raise ConfigError("the last one fails")
+def measure(count: int, rank: int, folder: Path, port: int) -> None:
+    """What one of `count` processes does: it writes what it has found."""
+    torch.set_num_threads(1)
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ["XDG_CACHE_HOME"] = str(folder / f"cache{count}")
+    if count > 1:
+        dist.init_process_group("gloo", timeout=timedelta(seconds=120))
+    processes = Processes.joined()
+    assert processes.count == count
+    register(pytest.MonkeyPatch())
+    found: dict[str, Any] = {}
+    options: dict[str, Any] = {"samples": 63, "features": "averages", "processes": processes, "device": "cpu"}
+    seen: list[tuple[int, int]] = []
+    model, noisy, data = (str(folder / name) for name in ("moving", "noisy", "d.zip"))
+    metrics = ["fid", "kid", "is", "pr", "dc", "eqt", "eqr", "sticking"]
+    entries = evaluate_entries(model, data, metrics, **options, progress=lambda *state: seen.append(state))
+    found["moving"] = {name: entry.value for name, entry in entries.items()}
+    found["kept"] = evaluate_entries(model, data, ["kid"], **options)["kid"].value
+    found["flipped"] = evaluate_entries(data, data, x_flip=True, **options)["fid"].value
+    entries = evaluate_entries(noisy, data, ["fid", "kid", "ppl"], **options)
+    found["noisy"] = {name: entry.value for name, entry in entries.items()}
 
+    images = GeneratedImages(load(model, device="cpu"), 63, 0)
+    some = observe_all(
+        images,
+        load_features("averages"),
+        Needs(True, True, True),
+        device=images.model.device,
+        batch_size=8,
+        seed=0,
+        processes=processes,
+        counter=Counter(None, 63),
+    )
+    assert (some is None) == (rank > 0)
+    if some is not None:
+        assert some.moments is not None
+        assert some.features is not None
+        assert some.probabilities is not None
+        found["mean"] = some.moments.mean.tolist()
+        found["covariance"] = some.moments.covariance().tolist()
+        found["features"] = some.features.tolist()
+        found["probabilities"] = some.probabilities.tolist()
 
-for call in (lambda: processes.gather(fail_in_the_last),
-             lambda: processes.deal([fail_in_the_last] * count),
-             lambda: processes.on_first(fail_in_the_last)):
-    try:
-        call()
-        found.setdefault("calls", []).append("went well")
-    except ConfigError as error:
-        found.setdefault("calls", []).append(str(error))
-found["seen"] = seen[-1]
-with open(f"{folder}/found_{count}_{processes.rank}.json", "w") as file:
-    json.dump(found, file)
-if count > 1:
-    dist.destroy_process_group()
-"""
+    def fail_in_the_last() -> None:
+        if rank == count - 1:
+            raise ConfigError("the last one fails")
 
-
-def start(count: int, rank: int, folder: Path, port: int) -> subprocess.Popen[str]:
-    environment = {
-        "OMP_NUM_THREADS": "1",
-        "RANK": str(rank),
-        "WORLD_SIZE": str(count),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "XDG_CACHE_HOME": str(folder / f"cache{count}"),
-        "PYTHONPATH": str(ROOT),
-    }
-    command = [sys.executable, "-c", SCRIPT, str(count), str(folder)]
-    return subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True)
+    found["calls"] = []
+    calls: list[Callable[[], Any]] = [
+        lambda: processes.gather(fail_in_the_last),
+        lambda: processes.deal([fail_in_the_last] * count),
+        lambda: processes.on_first(fail_in_the_last),
+    ]
+    for call in calls:
+        try:
+            call()
+            found["calls"].append("went well")
+        except ConfigError as error:
+            found["calls"].append(str(error))
+    found["seen"] = seen[-1]
+    (folder / f"found_{count}_{rank}.json").write_text(json.dumps(found))
+    if count > 1:
+        dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +102,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    running = [start(1, 0, folder, port), start(2, 0, folder, port), start(2, 1, folder, port)]
-    for process in running:
-        _, said = process.communicate(timeout=600)
-        assert process.returncode == 0, said
+    all_end_well([apart(measure, *which, folder, port) for which in ((1, 0), (2, 0), (2, 1))])
     return [json.loads((folder / f"found_{name}.json").read_text()) for name in ("1_0", "2_0", "2_1")]
 
 

@@ -1,16 +1,13 @@
-"""Trainings whose batch can be split, and what a training does with it, as numbers that can be compared.
-
-Run with torchrun's environment variables as `python -m tests.train.split_cases DATASET READERS`: the processes train
-every case together, and the first says in one JSON line how far that is from the same batch in one process.
-"""
+"""Trainings whose batch can be split, and what a training does with it, as numbers that can be compared."""
 
 from __future__ import annotations
 
 import json
-import sys
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -222,12 +219,14 @@ def gather_all(x: torch.Tensor) -> torch.Tensor:
     return torch.stack(found)
 
 
-def main(data: str, readers: str, *names: str) -> None:
-    dist.init_process_group("gloo", timeout=timedelta(seconds=120))
-    rank, world_size = dist.get_rank(), dist.get_world_size()
+def main(rank: int, port: int, data: Path, readers: Path, out: Path, world_size: int = 2) -> None:
+    """What one of the processes does: all train every case together; the first writes how far that is from alone."""
+    torch.set_num_threads(1)
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    dist.init_process_group("gloo", rank=rank, world_size=world_size, timeout=timedelta(seconds=120))
     found: dict[str, Any] = {}
-    for case in [case for case in EQUAL if not names or case.__name__ in names]:
-        config = case(data, readers)
+    for case in EQUAL:
+        config = case(str(data), str(readers))
         several = train_some(config, rank, world_size)
         accumulated = train_some(replace(config, micro_batch=2), rank, world_size)
         others = [None] * world_size
@@ -241,11 +240,6 @@ def main(data: str, readers: str, *names: str) -> None:
                 "same_everywhere": len(set(others)) == 1,
             }
     if rank == 0:
-        print(json.dumps(found))
+        out.write_text(json.dumps(found))
     dist.barrier()
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main(*sys.argv[1:])

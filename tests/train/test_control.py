@@ -89,10 +89,10 @@ def test_a_run_logs_distances_and_shows_pairs(with_control: TrainConfig, tmp_pat
 
 
 def test_resume_equals_no_break(with_control: TrainConfig, tmp_path: Path) -> None:
-    run(with_control, tmp_path / "whole")
-    half = replace(with_control, kimg=0.08)
-    run(half, tmp_path / "broken")
-    run(with_control, tmp_path / "broken", is_resumed=True)
+    config = replace(with_control, kimg=0.08)
+    run(config, tmp_path / "whole")
+    run(replace(config, kimg=0.056), tmp_path / "broken")
+    run(config, tmp_path / "broken", is_resumed=True)
     assert same_weights(newest(tmp_path / "whole"), newest(tmp_path / "broken"))
 
 
@@ -211,9 +211,10 @@ def test_the_weight_of_reconstruction_fades() -> None:
 
 
 def test_resume_with_anchors_equals_no_break(with_anchors: TrainConfig, tmp_path: Path) -> None:
-    run(with_anchors, tmp_path / "whole")
-    run(replace(with_anchors, kimg=0.04), tmp_path / "broken")
-    run(with_anchors, tmp_path / "broken", is_resumed=True)
+    config = replace(with_anchors, kimg=0.08)
+    run(config, tmp_path / "whole")
+    run(replace(config, kimg=0.04), tmp_path / "broken")
+    run(config, tmp_path / "broken", is_resumed=True)
     assert same_weights(newest(tmp_path / "whole"), newest(tmp_path / "broken"))
 
 

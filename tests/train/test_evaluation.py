@@ -34,6 +34,12 @@ EQT = EvaluationConfig(metrics=("eqt",), every_kimg=0.04, samples=8, batch_size=
 
 
 @pytest.fixture
+def config(config: TrainConfig) -> TrainConfig:
+    """The small training in larger steps, two for each tick: what happens between steps is looked at here."""
+    return replace(config, batch=20)
+
+
+@pytest.fixture
 def scored(config: TrainConfig) -> TrainConfig:
     """The small training with a score at every tick: at 40, 80, 120 and 160 images."""
     return replace(config, evaluation=EQT)
@@ -90,18 +96,18 @@ def test_lines_say_when_and_what(scored: TrainConfig, tmp_path: Path) -> None:
     assert all(tick["evaluate_s"] > 0 for tick in ticks[1:])  # spent after the line of the tick before
 
 
-@pytest.mark.parametrize("kind", ["stylegan3", "stylegan2", "conditional"])
+@pytest.mark.parametrize("kind", ["stylegan2", "conditional stylegan3"])
 def test_scores_change_nothing(kind: str, config: TrainConfig, tmp_path: Path) -> None:
     metrics = ("eqt", "eqr")
     if kind == "stylegan2":  # draws noise and mixes styles
         g = StyleGAN2Config(resolution_px=16, z_dim=8, w_dim=8, channel_base=128, channel_max=8)
         config = replace(config, generator=g, loss=replace(config.loss, style_mixing_prob=0.9, pl_weight=2))
         metrics = ("sticking",)
-    elif kind == "conditional":
+    else:
         g, d = replace(config.generator, c_dim=2), replace(config.discriminator, c_dim=2)
         config = replace(config, generator=g, discriminator=d, use_labels=True)
     run(config, tmp_path / "without")
-    settings = replace(EQT, metrics=metrics, samples=1000 if kind == "stylegan2" else 8, every_kimg=0.08)
+    settings = replace(EQT, metrics=metrics, samples=64 if kind == "stylegan2" else 8, every_kimg=0.08)
     run(replace(config, evaluation=settings), tmp_path / "with")
     assert same_weights(newest(tmp_path / "without"), newest(tmp_path / "with"))
     assert len(read_metrics(tmp_path / "with")) == 2

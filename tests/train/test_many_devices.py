@@ -7,31 +7,35 @@ import multiprocessing
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
-import warnings
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from gantrol import checkpoint
+from gantrol.cli import main
+from gantrol.data.loader import Batch
 from gantrol.data.sampler import ShuffledSampler
 from gantrol.errors import TrainingError
 from gantrol.metrics.processes import Processes
 from gantrol.models import TransGANConfig, TransGANDiscriminatorConfig
 from gantrol.ops.parts import Part, Pass, computing, drawn, gathered, joined, move_mean, running_means
+from gantrol.train import loop
 from gantrol.train.config import TrainConfig
+from gantrol.train.run import read_config
 from gantrol.train.together import Together
+from tests.apart import CONTEXT, all_end_well, apart
 from tests.train import split_cases
 from tests.train.test_control import untrained_readers
 from tests.train.test_training import newest, run
 
-ROOT = Path(__file__).parent.parent.parent
 TOLERANCE = 1e-5
 """Of gradients, in units of the largest."""
 
@@ -141,17 +145,11 @@ def test_activation_checkpointing_is_the_plain_step(dataset_path: Path) -> None:
 # Two processes
 
 
-def test_two_processes_are_one(dataset_path: Path, readers: Path) -> None:
+def test_two_processes_are_one(dataset_path: Path, readers: Path, tmp_path: Path) -> None:
     """Gradients of all losses, running means and statistics; all cases in one pair of processes."""
-    environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
-    command = [sys.executable, "-m", "tests.train.split_cases", str(dataset_path), str(readers)]
-    started = [
-        subprocess.Popen(command, env=environment | {"RANK": str(rank)}, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    outputs = [process.communicate(timeout=600)[0] for process in started]
-    assert [process.returncode for process in started] == [0, 0]
-    found = json.loads(outputs[0])
+    port = free_port()
+    all_end_well([apart(split_cases.main, rank, port, dataset_path, readers, tmp_path / "found") for rank in range(2)])
+    found = json.loads((tmp_path / "found").read_text())
     assert set(found) == {case.__name__ for case in split_cases.EQUAL}
     for case in found.values():
         assert case["distance"] < TOLERANCE
@@ -159,52 +157,57 @@ def test_two_processes_are_one(dataset_path: Path, readers: Path) -> None:
         assert case["same_everywhere"]
 
 
-WORKER = """
-import os, signal, sys
-from pathlib import Path
+def dies_at_first(arguments: list[str]) -> None:
+    """`gantrol …` in one of torchrun's processes, of which the second is killed after 12 steps of the first start."""
+    original = loop.Trainer.step
 
-from lightning_fabric import Fabric
+    def step(self: loop.Trainer, batch: Batch) -> Any:
+        stats = original(self, batch)
+        is_first_start = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+        if is_first_start and self.rank == 1 and self.state.n_img == 96:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return stats
 
-from gantrol.cli import main
-from gantrol.train import loop
+    loop.Trainer.step = step  # type: ignore[method-assign]
+    sys.argv = ["gantrol", *arguments]
+    main(arguments)
 
-original = loop.Trainer.step
 
-def step(self, batch):
-    stats = original(self, batch)
-    is_first_start = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
-    if is_first_start and self.rank == 1 and self.state.n_img == 96:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return stats
-
-loop.Trainer.step = step
-main(sys.argv[1:])
-"""
+def torchrun(said: Path, arguments: list[str]) -> None:
+    """What `torchrun --nproc-per-node 2 --max-restarts 1 --standalone` does, with processes that are forked."""
+    with open(said, "w") as sys.stderr:
+        os.dup2(sys.stderr.fileno(), 2)
+        # Without it, torchrun's workers find the addresses of those before them.
+        os.environ.update(OMP_NUM_THREADS="1", TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
+        torch.set_num_threads(1)
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=2,
+            max_restarts=1,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            start_method=CONTEXT.get_start_method(),
+        )
+        elastic_launch(config, dies_at_first)(arguments)
 
 
 def test_a_killed_process_ends_the_job_and_torchrun_resumes_it(
     config: TrainConfig, dataset_path: Path, tmp_path: Path
 ) -> None:
     """Two processes, of which one is killed after 12 of 20 steps, end near where one process ends without a break."""
-    (tmp_path / "worker.py").write_text(WORKER)
     several = tmp_path / "several"
     overrides = ["--preset", "stylegan3-t", "--scale", "tiny", "--data", dataset_path, "--batch", 8, "--kimg", 0.16]
     overrides += ["--precision", "fp32"]
     overrides += ["tick_kimg=0.04", "sample_ticks=2", "workers=1", "generator.channel_base=128", "loss.r_interval=4"]
     overrides += ["generator.channel_max=8", "discriminator.channel_base=128", "discriminator.channel_max=8"]
     overrides += ["generator.z_dim=8", "generator.w_dim=8", "generator.num_layers=4", "generator.margin_px=4"]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", 2, "--max-restarts", 1]
-    command += ["--standalone", tmp_path / "worker.py", "train", *overrides]
-    command += ["--out", several, "--device", "cpu"]
-    # Without it, torchrun's workers find the addresses of those before them.
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-    done = subprocess.run(
-        list(map(str, command)), env=environment, capture_output=True, text=True, timeout=600, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    assert f"gantrol train --resume {several}" in done.stderr  # what the survivor said
-    from gantrol.train.run import read_config
-
+    command = ["train", *overrides, "--out", several, "--device", "cpu"]
+    process = apart(torchrun, tmp_path / "said", list(map(str, command)))
+    process.join(600)
+    said = (tmp_path / "said").read_text()
+    assert process.exitcode == 0, said
+    assert f"gantrol train --resume {several}" in said  # what the survivor said
     settings, _ = read_config(several)
     run(settings, tmp_path / "one")
     tensors = [checkpoint.load(newest(folder))[0] for folder in (several, tmp_path / "one")]
@@ -253,14 +256,9 @@ def member(rank: int, port: int, what: str, results: multiprocessing.Queue[tuple
     ],
 )
 def test_processes_end_together(what: str, statuses: list[int | None], said: dict[int, str]) -> None:
-    context = multiprocessing.get_context("fork")
-    results: multiprocessing.Queue[tuple[int, str]] = context.Queue()
+    results: multiprocessing.Queue[tuple[int, str]] = CONTEXT.Queue()
     port = free_port()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # later Pythons warn of forking beside threads
-        members = [context.Process(target=member, args=(rank, port, what, results)) for rank in range(2)]
-        for each in members:
-            each.start()
+    members = [apart(member, rank, port, what, results) for rank in range(2)]
     try:
         members[0].join(60)
         members[1].join(10 if statuses[1] is not None else 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import NamedTuple
 
 from gantrol.cli import COMMANDS, GLOBAL_OPTIONS
@@ -101,6 +102,7 @@ def _known_words(command: str) -> Mapping[str, Values]:
     return common | own.get(command, {})
 
 
+@cache
 def _controls() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the controls of the bundled model, which are those of every portrait model, and of their components."""
     from gantrol.errors import CheckpointError

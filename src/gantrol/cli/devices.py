@@ -48,7 +48,7 @@ def launch(device: str, devices: int, nodes: int = 1) -> Fabric:
         nodes: machines.
 
     Raises:
-        ConfigError: the machine does not have that.
+        ConfigError: the machine does not have that, or the processes do not find each other.
     """
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy
@@ -57,18 +57,31 @@ def launch(device: str, devices: int, nodes: int = 1) -> Fabric:
 
     devices, nodes = world(devices, nodes)
     wanted = f"--device {device} --devices {devices}" + (f" --nodes {nodes}" if nodes > 1 else "")
+    started: dict[int, subprocess.Popen[bytes]] = {}
     if devices * nodes > 1 and "LOCAL_RANK" not in os.environ and "SLURM_PROCID" not in os.environ:
         _check(device, devices, wanted)
-        _start(devices, nodes)
+        started = _start(devices, nodes)
     try:
         strategy = DDPStrategy(timeout=MEETING) if devices * nodes > 1 else "auto"
         fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy=strategy)
     except (MisconfigurationException, RuntimeError, ValueError) as error:
         raise ConfigError(f"{wanted}: this machine does not have that; {error}") from error
-    fabric.launch()
-    if devices * nodes > 1:
-        # One process may compute for hours what the others wait for. That they live is watched elsewhere.
-        distributed_c10d._set_pg_timeout(timedelta(days=2))
+    if devices * nodes == 1:
+        fabric.launch()
+        return fabric
+    try:
+        fabric.launch()
+        # A process may believe that it is connected while another still tries. Nobody goes on before all have met: the
+        # first would wait for days, or end and take the place of meeting with it.
+        fabric.barrier()
+    except RuntimeError as error:  # torch has several kinds
+        for process in started.values():
+            process.terminate()
+        reason = str(error).strip().partition("\n")[0]
+        limit = int(MEETING.total_seconds())
+        raise ConfigError(f"{wanted}: the processes have not met within {limit} seconds; {reason}") from error
+    # One process may compute for hours what the others wait for. That they live is watched elsewhere.
+    distributed_c10d._set_pg_timeout(timedelta(days=2))
     return fabric
 
 
@@ -82,8 +95,8 @@ def _check(device: str, devices: int, wanted: str) -> None:
         raise ConfigError(f"{wanted}: this machine does not have that; {' '.join(str(error).split())}") from error
 
 
-def _start(devices: int, nodes: int) -> None:
-    """Runs this command once more for each further device of this machine, and watches these processes.
+def _start(devices: int, nodes: int) -> dict[int, subprocess.Popen[bytes]]:
+    """Runs this command once more for each further device of this machine, and watches these processes, given by rank.
 
     Fabric could start them too, but ends everything without a word as soon as one of them has failed.
     """
@@ -101,6 +114,7 @@ def _start(devices: int, nodes: int) -> None:
         rank: subprocess.Popen(command, env=os.environ | {"LOCAL_RANK": str(rank)}) for rank in range(1, devices)
     }
     threading.Thread(target=_watch, args=(started,), name="gantrol-devices", daemon=True).start()
+    return started
 
 
 def _watch(started: dict[int, subprocess.Popen[bytes]]) -> None:
