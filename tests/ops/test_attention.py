@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
+from gantrol.models.transformer import relative_position_index
 from gantrol.ops import attention as module
 from gantrol.ops.attention import (
     attention,
     attention_by_definition,
     attention_probabilities,
+    relative_bias,
     way_back,
     way_forward,
 )
@@ -111,6 +113,27 @@ def test_short_types() -> None:
     for x, y in zip(torch.autograd.grad(attention(*short).sum(), short), expected, strict=True):
         assert x.dtype == torch.bfloat16
         assert_close(x, y, rtol=0, atol_of_max=0.05)
+
+
+@pytest.mark.parametrize("side", [1, 2, 5])
+def test_relative_bias(side: int) -> None:
+    """Values and the gradient by diagonals, once and twice, against torch's sum by index."""
+    index = relative_position_index(side).flatten()
+    table = torch.randn(3, (2 * side - 1) ** 2, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, side**2, side**2, dtype=torch.float64, requires_grad=True)
+    expected = table.index_select(1, index).view_as(weight)
+    with record_paths() as paths:
+        found = relative_bias(table, index, side)
+        (first,) = torch.autograd.grad((found.square() * weight).sum(), table, create_graph=True)
+    assert paths == {"relative_bias_gradient.diagonals": 1}
+    assert torch.equal(found, expected)
+    (reference,) = torch.autograd.grad((expected.square() * weight).sum(), table, create_graph=True)
+    assert_close(first.detach(), reference.detach(), rtol=1e-12)
+    second = torch.autograd.grad(first.square().sum(), [table, weight])
+    for x, y in zip(second, torch.autograd.grad(reference.square().sum(), [table, weight]), strict=True):
+        assert_close(x, y, rtol=1e-12)
+    with torch.no_grad():
+        assert torch.equal(relative_bias(table, index, side), expected)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -24,10 +24,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gantrol.errors import ConfigError, nearest
+from gantrol.models.kept import Kept
 from gantrol.models.layers import compute_dtype
 from gantrol.models.protocols import NoiseMode
-from gantrol.ops.attention import attention, attention_probabilities
+from gantrol.ops.attention import attention, attention_probabilities, relative_bias
+from gantrol.ops.gelu import gelu, gelu_of_sum
 from gantrol.ops.parts import drawn
+from gantrol.ops.paths import is_plain, note_path
 
 Norm = Literal["layer", "pixel", "batch", "instance", "none"]
 """Names of the norms: over the features of a token with and without learned scale, over the batch, over an image."""
@@ -87,12 +90,28 @@ def from_windows(x: Tensor, side: int, window: int) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """A linear layer that computes in the type of its input, whatever that of its weight."""
+    """A linear layer that computes in the type of its input, whatever that of its weight.
+
+    On the CPU, a network that only generates (`eval`, frozen) keeps the converted weight, half as large as the
+    weight itself: converting it takes about as long as the memory takes to read it, a tenth of a bf16 image.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        super().__init__(in_features, out_features, bias=bias)
+        self._short_weight = Kept("linear")
+
+    def weight_for(self, x: Tensor) -> Tensor:
+        """The weight [D_out, D_in] in the type of `x`."""
+        dtype = x.dtype
+        if self.weight.dtype == dtype:
+            self._short_weight.forget()
+            return self.weight
+        return self._short_weight.of(self.weight, dtype, lambda weight: weight.to(dtype), is_kept=not self.training)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps [..., D_in] to [..., D_out]."""
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.linear(x, self.weight.to(x.dtype), bias)
+        return F.linear(x, self.weight_for(x), bias)
 
 
 class PixelNorm(nn.Module):
@@ -167,6 +186,7 @@ class SelfAttention(nn.Module):
             table = torch.empty(self.heads, (2 * window - 1) ** 2)
             self.relative_position = nn.Parameter(nn.init.trunc_normal_(table, std=INIT_STD))
             index = relative_position_index(window).flatten()
+        self._kept_bias = Kept("relative_bias")
         self.register_buffer("relative_index", index, persistent=False)
         self.register_buffer("locality", None, persistent=False)  # 0 or −∞; a phase of training, no state
 
@@ -185,13 +205,21 @@ class SelfAttention(nn.Module):
             device = self.qkv.weight.device
             self.locality = torch.zeros(mask.shape).masked_fill(~mask, -math.inf).to(device)[None]  # [1, W², W²]
 
-    def bias(self) -> Tensor | None:
-        """What is added to the logits [H or 1, W², W²], or None."""
+    def bias(self, dtype: torch.dtype = torch.float32) -> Tensor | None:
+        """What is added to the logits [H or 1, W², W²], or None.
+
+        Where the bias of relative positions is kept because nothing learns, it is kept in `dtype`.
+        """
         bias = None
         if self.relative_position is not None:
             assert self.relative_index is not None
-            tokens = self._grid[1] ** 2
-            bias = self.relative_position.index_select(1, self.relative_index).view(-1, tokens, tokens)
+            index, window = self.relative_index, self._grid[1]
+            table = self.relative_position
+            if self.training or table.requires_grad or self.locality is not None:
+                self._kept_bias.forget()
+                bias = relative_bias(table, index, window)
+            else:
+                bias = self._kept_bias.of(table, dtype, lambda table: relative_bias(table, index, window).to(dtype))
         if self.locality is None:
             return bias
         return self.locality if bias is None else bias + self.locality
@@ -208,7 +236,7 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps x [N, T, D] to [N, T, D] in the same type."""
         q, k, v = self.project(x)
-        y = attention(q, k, v, self.bias())  # [N·G, H, W², d]
+        y = attention(q, k, v, self.bias(q.dtype))  # [N·G, H, W², d]
         y = y.transpose(1, 2).flatten(2)  # [N·G, W², D]
         if self.is_windowed:
             y = from_windows(y, *self._grid)
@@ -256,7 +284,11 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps [N, T, D] to [N, T, D]."""
-        return self.fc2(F.gelu(self.fc1(x)))
+        if x.device.type == "cpu" and is_plain(x) and is_plain(self.fc1.weight):
+            note_path("mlp", "in_place")
+            hidden = F.linear(x, self.fc1.weight_for(x))  # [N, T, ratio·D]
+            return self.fc2(gelu_of_sum(hidden, self.fc1.bias))
+        return self.fc2(gelu(self.fc1(x)))
 
 
 class EncoderBlock(nn.Module):
@@ -323,7 +355,11 @@ class EncoderBlock(nn.Module):
         if self.noise_strength is not None and noise_mode != "none":
             u = u + self.noise_strength * self._noise(x, noise_mode)
         x = self._add(x, self.attn(u.to(dtype)))
-        return self._add(x, self.mlp(self.norm2(x).to(dtype)))
+        y = self.mlp(self.norm2(x).to(dtype))
+        if torch.is_grad_enabled():
+            return self._add(x, y)
+        x += y  # nobody else has it
+        return x if self.residual_gain == 1 else x.mul_(self.residual_gain)
 
     def _noise(self, x: Tensor, noise_mode: NoiseMode) -> Tensor:
         """N(0, 1) [N, T, 1], or [1, T, 1] for "const"."""

@@ -141,8 +141,9 @@ def stage_shape_after(before: TransGANStage | None, stage: TransGANStage) -> tup
 
 def pixelshuffle(x: Tensor, side: int) -> Tensor:
     """Tokens [N, S², D] → [N, (2S)², D/4]: feature 4c + 2a + b of token (i, j) is feature c of token (2i+a, 2j+b)."""
-    x = x.reshape(x.shape[0], side, side, -1, 2, 2)  # [N, i, j, c, a, b]
-    return x.permute(0, 1, 4, 2, 5, 3).reshape(x.shape[0], 4 * side**2, -1)
+    n, _, d = x.shape
+    x = x.reshape(n, side, side, d // 4, 2, 2)  # [N, i, j, c, a, b]
+    return x.permute(0, 1, 4, 2, 5, 3).reshape(n, 4 * side**2, d // 4)
 
 
 def bicubic(x: Tensor, side: int) -> Tensor:

@@ -95,6 +95,61 @@ def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Te
     return _Attention.apply(*inputs) if is_trained else _fused(*inputs)
 
 
+def relative_bias(table: Tensor, index: Tensor, side: int) -> Tensor:
+    """The bias of a window's logits for relative positions: entry `index[i, j]` of the table for query i and key j.
+
+    Args:
+        table: [H, (2W − 1)²], by Δy + W − 1 and Δx + W − 1.
+        index: of its columns, integers [W⁴], as `gantrol.models.transformer.relative_position_index` makes them.
+        side: W.
+
+    Returns:
+        [H, W², W²], differentiable. On the CPU the gradient is summed along diagonals, a row of a window at a time:
+        torch's sum by index takes entry by entry.
+    """
+    if table.device.type == "cpu" and torch.is_grad_enabled() and table.requires_grad:
+        result: Tensor = _Spread.apply(table, index, side)
+        return result
+    return table.index_select(1, index).view(-1, side**2, side**2)
+
+
+class _Spread(torch.autograd.Function):
+    """Table [H, (2W − 1)²] ↦ bias [H, W², W²]."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, index: Tensor, side: int) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.side = side
+        return table.index_select(1, index).view(-1, side**2, side**2)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        note_path("relative_bias_gradient", "diagonals")
+        return _Collect.apply(grads[0], ctx.saved_tensors[0], ctx.side), None, None
+
+
+class _Collect(torch.autograd.Function):
+    """The adjoint of `_Spread`: bias [H, W², W²] ↦ table [H, (2W − 1)²]."""
+
+    @staticmethod
+    def forward(ctx: Any, bias: Tensor, index: Tensor, side: int) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.side = side
+        heads = bias.shape[0]
+        full = bias.reshape(heads, side, side, side, side)  # [H, y, x, y', x']
+        rows = bias.new_zeros(heads, side, side, 2 * side - 1)  # [H, y, y', x' − x + W − 1]
+        for x in range(side):
+            rows[..., side - 1 - x : 2 * side - 1 - x] += full[:, :, x]
+        table = bias.new_zeros(heads, 2 * side - 1, 2 * side - 1)  # [H, y' − y + W − 1, x' − x + W − 1]
+        for y in range(side):
+            table[:, side - 1 - y : 2 * side - 1 - y] += rows[:, y]
+        return table.flip(1, 2).flatten(1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return _Spread.apply(grads[0], ctx.saved_tensors[0], ctx.side), None, None
+
+
 def attention_probabilities(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
     """softmax(q·kᵀ/√D + bias) [N, H, T, S], float32 or wider; the arguments are those of `attention`."""
     q, k = (x if x.dtype == torch.float64 else x.float() for x in (q, k))
