@@ -136,23 +136,55 @@ def faults() -> str:
 
 
 def fuzz() -> str:
-    """What `make fuzz` has done so far: one row per reader, all recorded runs together."""
+    """What `make fuzz` has done so far: one row per reader, all recorded runs together, and the finds of the newest."""
     runs = json.loads((PAGES / "results" / "fuzz.json").read_text(encoding="utf-8"))
+    sides = ("seconds", "read", "refused", "found", "newest")
     totals: dict[str, dict[str, float]] = {}
     for run in runs:
         for row in run["targets"]:
-            sums = totals.setdefault(row["target"], dict.fromkeys(("seconds", "read", "refused", "found"), 0))
+            sums = totals.setdefault(row["target"], dict.fromkeys(sides, 0))
             for name in ("seconds", "read", "refused"):
                 sums[name] += row.get(name, 0)
             sums["found"] += len(row["found"])
-    totals["**all**"] = {
-        name: sum(row[name] for row in totals.values()) for name in ("seconds", "read", "refused", "found")
-    }
+            sums["newest"] = len(row["found"])
+    totals["**all**"] = {name: sum(row[name] for row in totals.values()) for name in sides}
     rows = [
-        (name, f"{row['seconds'] / 60:.1f}", f"{row['read']:,.0f}", f"{row['refused']:,.0f}", f"{row['found']:.0f}")
+        (name, f"{row['seconds'] / 60:.1f}", *(f"{row[side]:,.0f}" for side in sides[1:]))
         for name, row in totals.items()
     ]
-    return markdown(("reader", "minutes", "damaged and read", "refused in one line", "anything else"), rows)
+    head = ("reader", "minutes", "damaged and read", "refused in one line", "anything else", "of it in the newest run")
+    return markdown(head, rows)
+
+
+def soaks() -> str:
+    """What an hour of training and an hour of twenty people at a studio did to memory."""
+    results = PAGES.parent / "benchmarks" / "results"
+    training, studio = (json.loads((results / f"{name}-soak.json").read_text()) for name in ("training", "studio"))
+    rows = [
+        (
+            what,
+            f"{minutes:.0f}",
+            work,
+            f"{record['memory_mib']['after_a_third']:.0f} → {record['memory_mib']['end']:.0f} MiB",
+            f"{record['memory_mib']['slope_per_min']:+.2f} MiB/min",
+        )
+        for what, record, minutes, work in (
+            (
+                "training",
+                training,
+                training["minutes"],
+                f"{training['ticks']} ticks, each with a checkpoint; {1000 * training['kimg']:.0f} images",
+            ),
+            (
+                "studio",
+                studio,
+                studio["seconds"] / 60,
+                f"{studio['steps']} steps, {studio['visits']} visits, {studio['tables']} mixing tables; "
+                f"{studio['errors']} errors",
+            ),
+        )
+    ]
+    return markdown(("what", "minutes", "work", "memory", "slope"), rows)
 
 
 def studio_load() -> str:
@@ -197,6 +229,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "associations": goes_together,
     "presets": presets,
     "faults": faults,
+    "soaks": soaks,
     "studio-load": studio_load,
     "discriminators": discriminators,
     "scales": scales,

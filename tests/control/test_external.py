@@ -510,6 +510,9 @@ def test_what_onnx_files_cannot_be(graph: Builder) -> None:
     path = graph([*nodes, ("Loop", "x,x", "z")], shape, constants, outputs=("y", "boxes", "z"))
     with pytest.raises(ConfigError, match="operators that are not supported: Loop, NonMaxSuppression; "):
         OnnxGraph(path)
+    lines = graph([*nodes, ("Lo\nop", "x,x", "z")], shape, constants, outputs=("y", "z"), name="lines.onnx")
+    with pytest.raises(ConfigError, match=r"not supported: 'Lo\\nop'; export"):
+        OnnxGraph(lines)
     with pytest.raises(ConfigError, match=r"output='why': there is none in .*; did you mean y"):
         OnnxGraph(path, ["why"])
     with pytest.raises(ConfigError, match=r"output=3: .* has outputs 0 to 2"):

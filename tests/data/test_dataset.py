@@ -511,6 +511,13 @@ def test_truncated_zip(tmp_path: Path) -> None:
     assert "cut short" in error_of(path)
 
 
+def test_zip_with_a_member_without_a_name(tmp_path: Path) -> None:
+    """Python ends names at zero bytes, so this one is empty (found by fuzzing)."""
+    path = make_zip(tmp_path / "a.zip", png_files(pictures(2)) | {"nameless.png": b"?"})
+    path.write_bytes(path.read_bytes().replace(b"nameless.png", b"\0ameless.png"))
+    assert len(ImageDataset(path)) == 2
+
+
 def test_zip_with_an_escaping_path(tmp_path: Path) -> None:
     data = pillow_bytes(pictures(1)[0])
     assert "leaves the archive" in error_of(make_zip(tmp_path / "a.zip", {"../../evil.png": data}))

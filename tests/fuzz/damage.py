@@ -130,7 +130,7 @@ def damaged_zip(data: bytes) -> st.SearchStrategy[bytes]:
 
     def rewritten(change: tuple[str, str, str, bytes]) -> bytes:
         name, how, new_name, content = change
-        new_name = new_name or "empty"  # which zipfile does not write
+        new_name = new_name.partition("\0")[0] or "empty"  # which zipfile does not write; it ends names at zero bytes
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             for known, value in members.items():

@@ -110,6 +110,14 @@ def test_nonsense_is_refused_in_one_line(data: Any, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_nonsense_is_not_repeated_at_length() -> None:
+    long = "x" * 5000
+    for field in ({"controls": {"hair_color": [0.5, long]}}, {"truncation": long}, {"translate": [long, 0]}):
+        with pytest.raises(ConfigError) as caught:
+            Shown.from_json({"model": "faces", **field})
+        assert len(str(caught.value)) < 300
+
+
 def test_a_model_gets_what_it_can_do(faces: Model, plain: Model) -> None:
     wild = Shown.from_json(
         {

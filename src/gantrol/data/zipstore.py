@@ -86,7 +86,8 @@ class ZipStore:
         try:
             self._file = StampedFile(self.path)
             with zipfile.ZipFile(self.path) as archive:
-                listing = [info for info in archive.infolist() if not info.is_dir()]
+                # Not info.is_dir(), which fails for a name that is empty or begins with a zero byte.
+                listing = [info for info in archive.infolist() if info.filename and not info.filename.endswith("/")]
         except OSError as error:
             raise DataError(f"{self.path}: cannot be read ({error.strerror or error})") from error
         except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError) as error:

@@ -39,6 +39,8 @@ QUEUE = 64
 """Requests that may wait, over all tabs."""
 SESSIONS = 128
 """Pages that gradio remembers, 0.4 MiB each; whoever comes then replaces the one that was idle longest."""
+KEEP_ALIVE_S = 75
+"""How long an idle connection stays open. Longer than people hesitate: a request on one that closes is lost."""
 KEPT_S = 3600
 """How long uploads and files made for download are kept."""
 
@@ -275,7 +277,13 @@ def _server(
 
     return Server(
         uvicorn.Config(
-            app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, server_header=False, ws="none"
+            app,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=2,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            server_header=False,
+            ws="none",
         )
     )
 

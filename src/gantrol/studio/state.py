@@ -20,7 +20,7 @@ from PIL import Image
 
 from gantrol import __version__, sample
 from gantrol.controls import Control, Value
-from gantrol.errors import ConfigError, nearest
+from gantrol.errors import ConfigError, in_brief, nearest
 from gantrol.model import Model
 from gantrol.pictures import to_arrays, to_pil
 from gantrol.sample import MAX_SEED, is_movable
@@ -64,17 +64,18 @@ class Shown:
     def __post_init__(self) -> None:
         _check_whole("seed", self.seed, MAX_SEED)
         if not (_is_number(self.truncation) and -_MAX_TRUNCATION <= self.truncation <= _MAX_TRUNCATION):
-            raise ConfigError(f"truncation {self.truncation!r}: expected a number from -2 to 2")
+            raise ConfigError(f"truncation {in_brief(self.truncation)}: expected a number from -2 to 2")
         if len(self.translate) != 2 or not all(_is_number(x) and abs(x) <= _MAX_MOVE for x in self.translate):
-            raise ConfigError(f"translate {self.translate!r}: expected two numbers from -4 to 4, in image widths")
+            found = in_brief(self.translate)
+            raise ConfigError(f"translate {found}: expected two numbers from -4 to 4, in image widths")
         if not (_is_number(self.rotate) and abs(self.rotate) <= 3600):
-            raise ConfigError(f"rotate {self.rotate!r}: expected a number of degrees")
+            raise ConfigError(f"rotate {in_brief(self.rotate)}: expected a number of degrees")
         if self.class_index is not None:
             _check_whole("class", self.class_index, MAX_SEED)
         for name, value in self.controls.items():
             numbers = value if isinstance(value, tuple) else (value,)
             if not (name.isidentifier() and numbers and all(map(_is_number, numbers))):
-                raise ConfigError(f"control {name!r}: expected a number or several, found {value!r}")
+                raise ConfigError(f"control {name!r}: expected a number or several, found {in_brief(value)}")
 
     @property
     def identity(self) -> int | None:
@@ -208,7 +209,7 @@ class Shown:
         if "translate" in fields:
             fields["translate"] = _value(fields["translate"])
             if not isinstance(fields["translate"], tuple):
-                raise ConfigError(f"translate {fields['translate']!r}: expected two numbers")
+                raise ConfigError(f"translate {in_brief(fields['translate'])}: expected two numbers")
         return cls(**fields)
 
     def _arguments(self) -> dict[str, Any]:

@@ -234,9 +234,17 @@ def _check_operators(path: Path, nodes: Sequence[Any]) -> None:
     }
     if missing:
         raise ConfigError(
-            f"{path} uses operators that are not supported: {', '.join(sorted(missing))}; export the network without "
-            "them, or as .pt2"
+            f"{path} uses operators that are not supported: {_listed(missing)}; export the network without them, or as "
+            ".pt2"
         )
+
+
+def _listed(names: set[str]) -> str:
+    """Names from a file in one line: as they are where they are words, quoted and cut where they are not."""
+    words = (
+        name if name.replace(".", "").isidentifier() and len(name) < 64 else in_brief(name) for name in sorted(names)
+    )
+    return ", ".join(words)
 
 
 def _bind(node: Any, opset: int, path: Path) -> Step:
